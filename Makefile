@@ -1,0 +1,45 @@
+# The two commands of this project are `make demo` and `make test`; `make help` lists the rest.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench lock clean
+SHELL := /bin/bash
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY)  ## set up, load 90 days of sample traffic, serve it on 127.0.0.1:8000
+	$(BIN)/genmeter demo --data .demo-data $(DEMO_FLAGS)
+
+test: $(READY)  ## set up and run all tests
+	tests/install-system.sh
+	$(BIN)/pytest $(PYTEST_FLAGS)
+
+check: $(READY)  ## formatting, lint, types, direction of imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)  ## figures beside a peer's, as ratios, in one run
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r bench/requirements.lock
+	$(BIN)/python -m bench $(BENCH_FLAGS)
+
+lock: $(READY)  ## pin all dependencies anew, with hashes
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	  --extra server --group dev -o requirements.lock pyproject.toml --upgrade
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	  --extra server --group dev --group bench -c requirements.lock -o bench/requirements.lock pyproject.toml --upgrade
+
+clean:  ## remove what the targets made
+	rm -rf $(VENV) .demo-data .bench-data .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,3 @@
+"""Usage statistics for gateways to generative-AI services."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,31 @@
+"""Command-line options made from the table of settings."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from genmeter.config import of_command
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def settings_of(command: str) -> Callable[[F], F]:
+    """A decorator that gives a function all options of ``command``, as texts or None.
+
+    They are checked by :func:`genmeter.config.load`, which reports all faults together.
+    """
+
+    def decorate(function: F) -> F:
+        for setting in reversed(of_command(command)):
+            ending = f"  [{setting.variable}"
+            ending += f"; default: {setting.default}]" if setting.default else "]"
+            function = click.option(
+                setting.flag,
+                setting.name,
+                metavar=setting.metavar,
+                help=setting.help + ending,
+            )(function)
+        return function
+
+    return decorate

@@ -1,0 +1,28 @@
+"""``genmeter serve``: the service itself."""
+
+from collections.abc import Callable
+
+import click
+
+from genmeter import logs, server
+from genmeter.app import Service
+from genmeter.cli.options import settings_of
+from genmeter.config import load, server_settings
+
+
+@click.command()
+@settings_of("serve")
+def command(**flags: str | None) -> None:
+    """Run the service: record jobs and answer questions about them.
+
+    Prints one line when it is ready. SIGTERM and Ctrl-C let requests end, store what waits, and
+    close; the exit code is then 0. Logs go to standard error, a JSON object a line.
+    """
+    settings = server_settings(load("serve", flags))
+    logs.set_up(settings.log_level)
+
+    def ready(service: Service, address: str, _stop: Callable[[], None]) -> None:
+        count = service.store.count()
+        click.echo(f"genmeter is ready on {address} with {count:,} records in {settings.data}")
+
+    server.run(settings, ready)

@@ -1,0 +1,38 @@
+"""Time as the service counts it: whole milliseconds since 1970, UTC."""
+
+import time
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+
+DAY_MS: Final = 86_400_000
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+def now_ms() -> int:
+    """The machine's clock, in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def to_ms(moment: datetime) -> int:
+    """An aware datetime in milliseconds since 1970, rounded down."""
+    return (moment - _EPOCH) // _MILLISECOND
+
+
+def iso(ms: int) -> str:
+    """``2026-02-13T10:30:00.000Z`` for milliseconds since 1970 (C10)."""
+    moment = _EPOCH + timedelta(milliseconds=ms)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03d}Z"
+
+
+def utc_date(ms: int) -> str:
+    """The UTC day a moment lies in, as ``YYYY-MM-DD``."""
+    return iso(ms)[:10]
+
+
+def day_start_ms(day: str) -> int:
+    """The first millisecond of the UTC day ``YYYY-MM-DD``.
+
+    Raises ValueError where there is no such day.
+    """
+    return (date.fromisoformat(day).toordinal() - _EPOCH.toordinal()) * DAY_MS

@@ -1,0 +1,285 @@
+"""Every setting in one table: name, default, what it may be, and what it is for.
+
+A flag beats the environment, the environment beats the default. ``GENMETER_<FLAG>`` is the
+environment's name of a flag, in capitals with underscores. This module is the only one that
+reads the environment, when asked to, and reports all bad settings together.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from genmeter.errors import SettingsError
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """A setting: ``read`` makes its value of a text, or raises ValueError saying what it may be."""
+
+    name: str
+    read: Callable[[str], Any]
+    default: str | None
+    help: str
+    commands: tuple[str, ...]
+    metavar: str
+
+    @property
+    def flag(self) -> str:
+        """The name on the command line."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """The name in the environment."""
+        return "GENMETER_" + self.name.upper()
+
+
+def _integer(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.strip().isascii() or not text.strip().isdigit():
+            raise ValueError(f"an integer from {least} to {most}")
+        if not least <= (value := int(text)) <= most:
+            raise ValueError(f"an integer from {least} to {most}")
+        return value
+
+    return read
+
+
+def _days(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 36_500:
+        raise ValueError("a number of days, more than 0 and at most 36500")
+    return value
+
+
+def _choice(*allowed: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(f"one of {', '.join(allowed)}")
+        return text
+
+    return read
+
+
+def _scopes(text: str) -> tuple[str, ...]:
+    scopes = tuple(part.strip() for part in text.split(","))
+    if not set(scopes) <= {"read", "write", "admin"}:
+        raise ValueError("one or more of read, write, admin, separated by commas")
+    return scopes
+
+
+def _text(text: str) -> str:
+    if not text.strip():
+        raise ValueError("a text that is not empty")
+    return text
+
+
+def _path(text: str) -> Path:
+    return Path(_text(text))
+
+
+_SERVER: Final = ("serve", "demo")
+_TOKENS: Final = ("token create", "token list", "token revoke")
+
+SETTINGS: Final = (
+    Setting(
+        name="host",
+        read=_text,
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        commands=_SERVER,
+        help="Address to listen on; 0.0.0.0 for every one of this machine's.",
+    ),
+    Setting(
+        name="port",
+        read=_integer(0, 65_535),
+        default="8000",
+        metavar="PORT",
+        commands=_SERVER,
+        help="Port to listen on; 0 picks a free one.",
+    ),
+    Setting(
+        name="data",
+        read=_path,
+        default="./genmeter-data",
+        metavar="DIR",
+        commands=(*_SERVER, *_TOKENS),
+        help="Folder of the records and the tokens; made where it is missing.",
+    ),
+    Setting(
+        name="retention_days",
+        read=_integer(0, 36_500),
+        default="92",
+        metavar="DAYS",
+        commands=_SERVER,
+        help="How long records are kept; 0 keeps them for ever.",
+    ),
+    Setting(
+        name="queue_rows",
+        read=_integer(1, 10_000_000),
+        default="100000",
+        metavar="N",
+        commands=_SERVER,
+        help="Records that may wait to be written; a request beyond that gets 503.",
+    ),
+    Setting(
+        name="readers",
+        read=_integer(1, 64),
+        default="4",
+        metavar="N",
+        commands=_SERVER,
+        help="Questions the engine works on at the same time; further ones wait.",
+    ),
+    Setting(
+        name="engine_memory_mb",
+        read=_integer(256, 1_048_576),
+        default="1500",
+        metavar="MB",
+        commands=_SERVER,
+        help="Memory that the engine may use for all it does at one time.",
+    ),
+    Setting(
+        name="engine_threads",
+        read=_integer(1, 256),
+        default="2",
+        metavar="N",
+        commands=_SERVER,
+        help="Threads the engine uses for one question.",
+    ),
+    Setting(
+        name="stall_seconds",
+        read=_integer(1, 3600),
+        default="60",
+        metavar="SECONDS",
+        commands=_SERVER,
+        help="A client that reads none of its answer for this long is cut off.",
+    ),
+    Setting(
+        name="log_level",
+        read=_choice("debug", "info", "warning", "error"),
+        default="info",
+        metavar="LEVEL",
+        commands=_SERVER,
+        help="Least level of what is logged: debug, info, warning or error.",
+    ),
+    Setting(
+        name="days",
+        read=_integer(1, 3650),
+        default="90",
+        metavar="DAYS",
+        commands=("demo",),
+        help="Days of sample traffic, up to now.",
+    ),
+    Setting(
+        name="records",
+        read=_integer(1, 100_000_000),
+        default="300000",
+        metavar="N",
+        commands=("demo",),
+        help="Records of sample traffic.",
+    ),
+    Setting(
+        name="seed",
+        read=_integer(0, 2**31),
+        default="1",
+        metavar="N",
+        commands=("demo",),
+        help="The same seed makes the same traffic.",
+    ),
+    Setting(
+        name="account",
+        read=_text,
+        default=None,
+        metavar="NAME",
+        commands=("token create",),
+        help="The account the token belongs to.",
+    ),
+    Setting(
+        name="scope",
+        read=_scopes,
+        default=None,
+        metavar="SCOPE",
+        commands=("token create",),
+        help="What it may do: read, write, admin, or several with commas.",
+    ),
+    Setting(
+        name="name",
+        read=str,
+        default="",
+        metavar="TEXT",
+        commands=("token create",),
+        help="What to call it; the account's name where none is given.",
+    ),
+    Setting(
+        name="expires",
+        read=_days,
+        default="",
+        metavar="DAYS",
+        commands=("token create",),
+        help="Days until it ends; without, it never does.",
+    ),
+)
+"""All settings. Those without a default must be given; an empty default is no value at all."""
+
+
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``serve`` and ``demo`` run with."""
+
+    host: str
+    port: int
+    data: Path
+    retention_days: int
+    queue_rows: int
+    readers: int
+    engine_memory_mb: int
+    engine_threads: int
+    stall_seconds: int
+    log_level: str
+
+
+def of_command(command: str) -> tuple[Setting, ...]:
+    """The settings that a command takes, in the table's order."""
+    return tuple(setting for setting in SETTINGS if command in setting.commands)
+
+
+def load(
+    command: str, flags: Mapping[str, str | None], environ: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The values of a command's settings by name; None where an optional one is not given.
+
+    Raises SettingsError with every fault. An empty variable counts as not set.
+    """
+    environ = os.environ if environ is None else environ
+    values: dict[str, Any] = {}
+    faults = []
+    for setting in of_command(command):
+        flag, variable = flags.get(setting.name), environ.get(setting.variable)
+        if flag is not None:
+            origin, text = setting.flag, flag
+        elif variable:
+            origin, text = setting.variable, variable
+        elif setting.default is None:
+            faults.append(f"{setting.flag} is required ({setting.variable} will do)")
+            continue
+        elif setting.default == "":
+            values[setting.name] = None
+            continue
+        else:
+            origin, text = setting.flag, setting.default
+        try:
+            values[setting.name] = setting.read(text)
+        except ValueError as error:
+            faults.append(f'{origin} must be {error}, not "{text}"')
+    if faults:
+        raise SettingsError(faults)
+    return values
+
+
+def server_settings(values: Mapping[str, Any]) -> ServerSettings:
+    """The part of a command's values that the server runs with."""
+    return ServerSettings(**{name: values[name] for name in ServerSettings.__struct_fields__})

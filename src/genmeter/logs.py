@@ -1,0 +1,38 @@
+"""Logs: one JSON object a line on standard error, with whatever fields a line was given."""
+
+import json
+import logging
+import sys
+from typing import Any, Final
+
+from genmeter.clock import iso
+
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
+    "message", "asctime", "taskName", "color_message",
+}  # fmt: skip
+
+
+class JsonLines(logging.Formatter):
+    """Formats a record as one line of JSON: ``time, level, logger, message``, then its fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without its end."""
+        line: dict[str, Any] = {
+            "time": iso(int(record.created * 1000)),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def set_up(level: str) -> None:
+    """Send everything of ``level`` and above to standard error, and nothing else anywhere."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for chatty in ("httpx2", "httpcore2", "asyncio", "uvicorn.error"):
+        logging.getLogger(chatty).setLevel("WARNING")

@@ -1,0 +1,238 @@
+"""The OpenAPI 3.1 description, made from the structures the service works with."""
+
+from typing import Any, Final
+
+import msgspec
+
+from genmeter import __version__
+from genmeter.bodies import CODINGS, MEDIA_TYPES
+from genmeter.bots import BOTS, FIELDS
+from genmeter.query import MAX_LIMIT
+from genmeter.reader import Head
+from genmeter.records import Record, Rejection
+from genmeter.summary import Summary
+
+
+class Recorded(msgspec.Struct, kw_only=True):
+    """What became of the records of one request (R4)."""
+
+    accepted: int
+    rejected: list[Rejection]
+    rejected_total: int
+
+
+class AccountView(msgspec.Struct, kw_only=True):
+    """The token that asked, for clients that test a credential."""
+
+    id: str
+    name: str
+    created: str
+    scopes: tuple[str, ...]
+
+
+class Problem(msgspec.Struct):
+    """The body of every error (C20)."""
+
+    error: str
+
+
+class Health(msgspec.Struct):
+    """The body of a health check that went well."""
+
+    status: str
+
+
+_JSON: Final = "application/json"
+_REFUSALS: Final = {
+    "400": "What was sent is wrong; the message names every fault",
+    "401": "No token, or not a valid one",
+    "403": "The token may not do this",
+    "404": "There is no such route",
+    "405": "The route does not know this method; see Allow",
+    "413": "The body is over 16 MiB",
+    "415": "The content type or coding is not supported",
+    "500": "A fault of the server; its log has the request id",
+    "503": "Not possible now; see Retry-After",
+}
+
+
+def document() -> dict[str, Any]:
+    """The whole description, as JSON can carry it."""
+    _, schemas = msgspec.json.schema_components(
+        [Record, Rejection, Recorded, Summary, AccountView, Problem, Health],
+        ref_template="#/components/schemas/{name}",
+    )
+    schemas["Row"] = _row_schema()
+    schemas["Stats"] = _stats_schema()
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "genmeter",
+            "version": __version__,
+            "summary": "Usage statistics for gateways to generative-AI services",
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "/"}],
+        "security": [{"token": []}],
+        "paths": _paths(),
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A token made by `genmeter token create`.",
+                }
+            },
+        },
+    }
+
+
+def _row_schema() -> dict[str, Any]:
+    types: dict[str, dict[str, Any]] = {
+        "timestamp": {
+            "type": "string",
+            "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$",
+        },
+        "text": {"type": "string"},
+        "number": {"type": "integer", "minimum": 0},
+    }
+    return {
+        "title": "Row",
+        "description": "A job. Fields past msec are there for the bots that show them.",
+        "type": "object",
+        "properties": {f.key: types[f.kind] | {"description": f.help} for f in FIELDS},
+        "required": [f.key for f in FIELDS if f.shown == "always"],
+        "additionalProperties": False,
+    }
+
+
+def _stats_schema() -> dict[str, Any]:
+    """The whole answer: its head as the reader writes it, and the rows."""
+    _, found = msgspec.json.schema_components([Head], ref_template="#/components/schemas/{name}")
+    head = found["Head"]
+    # The keys that may be null inside are left out of an answer, never null.
+    properties = {
+        key: next((p for p in schema.get("anyOf", ()) if p.get("type") != "null"), schema)
+        for key, schema in head["properties"].items()
+    }
+    rows = {"type": "array", "items": {"$ref": "#/components/schemas/Row"}}
+    return {
+        "title": "Stats",
+        "description": "The answer to a question about one bot.",
+        "type": "object",
+        "properties": properties | {"data": rows},
+        "required": ["bot", "total", "data"],
+        "additionalProperties": False,
+    }
+
+
+def _paths() -> dict[str, Any]:
+    return {
+        "/v2/account/stats": {
+            "get": {
+                "operationId": "getAccountStats",
+                "summary": "How the jobs of one bot went: one UTC day, or the last N",
+                "parameters": _parameters(),
+                "responses": _responses("Stats", "The statistics", "400", "401", "403", "503"),
+            },
+            "post": {
+                "operationId": "postAccountStats",
+                "summary": "Record jobs: 200 means on disk, and in the very next answer",
+                "parameters": [
+                    {
+                        "name": "Content-Encoding",
+                        "in": "header",
+                        "required": False,
+                        "schema": {"enum": list(CODINGS)},
+                    }
+                ],
+                "requestBody": {
+                    "required": True,
+                    "content": {
+                        MEDIA_TYPES[0]: {"schema": {"oneOf": [_ref("Record"), _list("Record")]}},
+                        MEDIA_TYPES[1]: {"schema": _ref("Record")},
+                    },
+                },
+                "responses": _responses(
+                    "Recorded",
+                    "What became of the records",
+                    "400",
+                    "401",
+                    "403",
+                    "413",
+                    "415",
+                    "503",
+                )
+                | {
+                    "400": _response(
+                        "No record was taken, or the body could not be read",
+                        {"oneOf": [_ref("Recorded"), _ref("Problem")]},
+                    )
+                },
+            },
+        },
+        "/v2/account": {
+            "get": {
+                "operationId": "getAccount",
+                "summary": "The token that asks",
+                "responses": _responses("AccountView", "The token", "401", "503"),
+            }
+        },
+        "/healthz": {
+            "get": {
+                "operationId": "getHealth",
+                "summary": "The process is up",
+                "security": [],
+                "responses": _responses("Health", "It is"),
+            }
+        },
+        "/readyz": {
+            "get": {
+                "operationId": "getReadiness",
+                "summary": "The engine answers a query and the writer moves",
+                "security": [],
+                "responses": _responses("Health", "Both", "503"),
+            }
+        },
+    }
+
+
+def _parameters() -> list[dict[str, Any]]:
+    def parameter(name: str, schema: dict[str, Any], text: str) -> dict[str, Any]:
+        return {
+            "name": name,
+            "in": "query",
+            "required": name == "bot",
+            "schema": schema,
+            "description": text,
+        }
+
+    day = {"type": "string", "format": "date"}
+    number = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}
+    return [
+        parameter("bot", {"enum": list(BOTS)}, "Bot to ask about"),
+        parameter("date", day, "UTC day; today where neither date nor limit is given"),
+        parameter("limit", number, "The last N records over all days; date is then ignored"),
+        parameter("config", {"type": "string"}, "Only this config, exactly"),
+        parameter("account", {"type": "string"}, "Another account; admin tokens only"),
+    ]
+
+
+def _responses(schema: str, text: str, *refusals: str) -> dict[str, Any]:
+    refused = {
+        status: _response(_REFUSALS[status], _ref("Problem")) for status in (*refusals, "500")
+    }
+    return {"200": _response(text, _ref(schema)), **refused}
+
+
+def _response(text: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": text, "content": {_JSON: {"schema": schema}}}
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _list(name: str) -> dict[str, Any]:
+    return {"type": "array", "items": _ref(name)}

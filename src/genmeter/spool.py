@@ -1,0 +1,105 @@
+"""Bytes on their way from a reading thread to a client, in memory while few and on disk when many.
+
+The engine writes at its own speed and is then free for the next question, however slowly the
+client reads; what has not been read yet is bounded in memory by ``MEMORY_BYTES`` and lies in a
+nameless file beyond that.
+"""
+
+import asyncio
+import os
+import tempfile
+import threading
+from collections import deque
+from pathlib import Path
+from typing import IO, Final
+
+MEMORY_BYTES: Final = 8 * 2**20
+PIECE_BYTES: Final = 256 * 2**10
+"""How much :meth:`Spool.read` returns at the most."""
+
+
+class Spool:
+    """A pipe with one writing thread and one reading coroutine.
+
+    ``folder`` is where the overflow goes. Every method but ``read`` may be called from any thread.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._loop = asyncio.get_running_loop()
+        self._ready = asyncio.Event()
+        self._lock = threading.Lock()
+        self._pieces: deque[memoryview] = deque()
+        self._held = 0
+        self._file: IO[bytes] | None = None
+        self._file_read = self._file_written = 0
+        self._finished = False
+        self._error: BaseException | None = None
+
+    def write(self, data: bytes) -> None:
+        """Append ``data``; never waits for the reader."""
+        with self._lock:
+            in_file = self._file_written > self._file_read
+            if in_file or self._held + len(data) > MEMORY_BYTES:
+                if self._file is None:
+                    self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115
+                self._file_written += os.pwrite(self._file.fileno(), data, self._file_written)
+            else:
+                self._pieces.append(memoryview(data))
+                self._held += len(data)
+        self._wake()
+
+    def finish(self, error: BaseException | None = None) -> None:
+        """Say that nothing more comes; ``error`` is raised to the reader instead of an end."""
+        with self._lock:
+            self._finished, self._error = True, error
+        self._wake()
+
+    def clear(self) -> None:
+        """Drop what has been written and not read."""
+        with self._lock:
+            self._pieces.clear()
+            self._held = 0
+            self._file_read = self._file_written
+
+    async def read(self) -> bytes | memoryview:
+        """The next bytes, or none at the end. Raises the error that ended the writing."""
+        while True:
+            self._ready.clear()
+            piece = self._take()
+            if piece is not None:
+                return piece
+            await self._ready.wait()
+
+    def close(self) -> None:
+        """Give back memory and disk."""
+        with self._lock:
+            self._pieces.clear()
+            if self._file is not None:
+                self._file.close()
+                self._file = None
+                self._file_read = self._file_written = 0
+
+    def _take(self) -> bytes | memoryview | None:
+        """The next bytes, none at the end, None where there are none yet."""
+        with self._lock:
+            if self._pieces:
+                piece = self._pieces.popleft()
+                if len(piece) > PIECE_BYTES:
+                    self._pieces.appendleft(piece[PIECE_BYTES:])
+                    piece = piece[:PIECE_BYTES]
+                self._held -= len(piece)
+                return piece
+            if self._file is not None and self._file_read < self._file_written:
+                size = min(PIECE_BYTES, self._file_written - self._file_read)
+                data = os.pread(self._file.fileno(), size, self._file_read)
+                self._file_read += len(data)
+                return data
+            if self._error is not None:
+                raise self._error
+            return b"" if self._finished else None
+
+    def _wake(self) -> None:
+        # The loop is closed when the server went down before the thread ended.
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._ready.set)

@@ -1,0 +1,194 @@
+"""Questions -> SQL text, and the schema. Pure; tested by its exact text.
+
+Everything a statement says about whose records it reads is written by :func:`_matching`, and
+every value passes :func:`quote`: there is no second place for either.
+
+Two choices shape the text (measurements: docs/decisions.md):
+
+- The sort key holds the timestamp negated, so that "newest first" is the order on disk and an
+  answer of any length is read in order, without a sort.
+- A row leaves the engine as finished JSON text, one line each, and its summary's groups leave in
+  the same statement: one snapshot, so that ``total`` and ``data`` cannot disagree.
+"""
+
+from typing import Final
+
+from genmeter.bots import fields
+from genmeter.query import Question
+
+TABLE: Final = "records"
+
+COLUMNS: Final = {
+    "account": "LowCardinality(String)",
+    "bot": "LowCardinality(String)",
+    "neg_ms": "Int64",
+    "jobid": "String",
+    "config": "LowCardinality(String)",
+    "endpoint": "LowCardinality(String)",
+    "status": "LowCardinality(String)",
+    "func": "LowCardinality(String)",
+    "code": "UInt16",
+    "msec": "UInt32",
+    "model": "LowCardinality(String)",
+    "captcha_providers": "LowCardinality(String)",
+    "captcha_retry": "Nullable(UInt16)",
+    "tier": "LowCardinality(String)",
+    "sku": "LowCardinality(String)",
+    "version": "UInt64",
+}
+"""The columns of a record in the order of their making, with their types."""
+
+PARTITION: Final = "toYYYYMM(toDate(intDiv(-neg_ms, 1000), 'UTC'))"
+"""The UTC month of a record: the unit that retention drops."""
+
+GROUPS_MARK: Final = b"#"
+GROUP_END: Final = "\x1e"
+FIELD_END: Final = "\t"
+"""Marks in the one line that carries all groups. R3 keeps control characters out of texts, and a
+row's line starts with a brace, so neither mark can be anything else."""
+
+_ORDER: Final = "ORDER BY neg_ms, jobid DESC"
+_TIMESTAMP: Final = (
+    "replaceOne(toString(toDateTime(intDiv(-neg_ms, 1000), 'UTC')), ' ', 'T'), "
+    "'.', substring(toString(1000 + (-neg_ms) % 1000), 2), 'Z'"
+)
+
+
+def quote(text: str) -> str:
+    """``text`` as a string literal: the one way a value enters a statement."""
+    return "'" + "".join(_ESCAPES.get(char, char) for char in text) + "'"
+
+
+_ESCAPES: Final = {chr(n): f"\\x{n:02x}" for n in range(32)} | {"\\": "\\\\", "'": "\\'"}
+
+
+def migrations(settings: str) -> tuple[tuple[str, ...], ...]:
+    """The statements that lead from each schema version to the next, from an empty store on.
+
+    ``settings`` is the engine's own clause for tables of records. Every statement can be run
+    again, so that a start that was cut short is finished by the next one.
+    """
+    columns = ", ".join(f"{name} {type_}" for name, type_ in COLUMNS.items())
+    return (
+        (
+            f"CREATE TABLE IF NOT EXISTS {TABLE} ({columns}) "
+            "ENGINE = ReplacingMergeTree(version) "
+            f"PARTITION BY {PARTITION} ORDER BY (account, bot, neg_ms, jobid){settings}",
+        ),
+    )
+
+
+CREATE_VERSIONS: Final = (
+    "CREATE TABLE IF NOT EXISTS schema_versions (version UInt32) "
+    "ENGINE = MergeTree ORDER BY version"
+)
+READ_VERSION: Final = "SELECT max(version) FROM schema_versions"
+READ_LAST_WRITE: Final = f"SELECT max(version) FROM {TABLE}"
+READ_COUNT: Final = f"SELECT count() FROM {TABLE}"
+READ_MONTHS: Final = (
+    "SELECT DISTINCT partition FROM system.parts "
+    f"WHERE database = currentDatabase() AND table = '{TABLE}' AND active ORDER BY partition"
+)
+
+
+def write_version(version: int) -> str:
+    """Note that the schema has reached ``version``."""
+    return f"INSERT INTO schema_versions VALUES ({version:d})"
+
+
+def drop_month(month: int) -> str:
+    """Remove the records of the UTC month ``YYYYMM``."""
+    return f"ALTER TABLE {TABLE} DROP PARTITION {month:d}"
+
+
+def nth_newest(question: Question, *, skip: int, oldest_ms: int, since_ms: int | None) -> str:
+    """The ``neg_ms`` of the record after the ``skip`` newest, or nothing where there are fewer.
+
+    It counts records that were sent again more than once, so it is a bound to start from and not
+    the answer. ``since_ms`` leaves older records out of the search.
+    """
+    where = _matching(question, max(oldest_ms, since_ms or 0))
+    return f"SELECT neg_ms FROM {TABLE} WHERE {where} ORDER BY neg_ms LIMIT 1 OFFSET {skip:d}"
+
+
+def answer(question: Question, *, oldest_ms: int, max_neg_ms: int | None = None) -> str:
+    """The groups of the rows that answer ``question`` in one line, and the rows, newest first.
+
+    The line of groups starts with ``GROUPS_MARK`` and may come anywhere between the rows.
+    ``max_neg_ms`` promises that enough rows are at least that new.
+    """
+    where = _matching(question, oldest_ms, max_neg_ms)
+    source = f"FROM {TABLE} FINAL WHERE {where}"
+    limit = f" {_ORDER} LIMIT {question.limit:d}" if question.limit else ""
+    keys = _joined([f"toString({key})" if key == "code" else key for key in counted(question.bot)])
+    group = _joined(
+        [
+            "key",
+            "toString(count())",
+            "toString(sum(msec))",
+            "toString(count(captcha_retry))",
+            "toString(ifNull(sum(captcha_retry), 0))",
+            "toString(-max(neg_ms))",
+            "toString(-min(neg_ms))",
+        ]
+    )
+    return (
+        "SELECT line FROM ("
+        f"SELECT concat('{GROUPS_MARK.decode()}', "
+        f"arrayStringConcat(groupArray(line), '{_escaped(GROUP_END)}')) AS line FROM ("
+        f"SELECT {group} AS line FROM ("
+        f"SELECT {keys} AS key, msec, captcha_retry, neg_ms {source}{limit}"
+        ") GROUP BY key) "
+        f"UNION ALL SELECT line FROM (SELECT {_row(question.bot)} AS line {source} {_ORDER}"
+        f"{f' LIMIT {question.limit:d}' if question.limit else ''}))"
+    )
+
+
+def counted(bot: str) -> tuple[str, ...]:
+    """The columns whose values tell groups of ``bot`` apart, in the order of the groups' line."""
+    return tuple(field.column for field in fields(bot) if field.counted)
+
+
+def _matching(question: Question, oldest_ms: int, max_neg_ms: int | None = None) -> str:
+    """The condition on a question's records: whose they are, first of all (C23)."""
+    terms = [f"account = {quote(question.account)}", f"bot = {quote(question.bot)}"]
+    newest_ms = None
+    if day := question.day_ms():
+        oldest_ms, newest_ms = max(oldest_ms, day[0]), day[1]
+    terms.append(f"neg_ms <= {-oldest_ms:d}")
+    if newest_ms is not None:
+        terms.append(f"neg_ms > {-newest_ms:d}")
+    if max_neg_ms is not None:
+        terms.append(f"neg_ms <= {max_neg_ms:d}")
+    if question.config is not None:
+        terms.append(f"config = {quote(question.config)}")
+    return " AND ".join(terms)
+
+
+def _row(bot: str) -> str:
+    """An expression that writes a row of ``bot`` as JSON, its keys in order (C10)."""
+    parts = "'{"
+    for field in fields(bot):
+        comma = "" if parts == "'{" else ","
+        if field.optional:
+            some = f"concat('{comma}\"{field.key}\":', toString(assumeNotNull({field.column})))"
+            parts += f"', if(isNull({field.column}), '', {some}), '"
+        elif field.kind == "number":
+            parts += f"{comma}\"{field.key}\":', toString({field.column}), '"
+        else:
+            value = _TIMESTAMP if field.kind == "timestamp" else _escape(field.column)
+            parts += f'{comma}"{field.key}":"\', {value}, \'"'
+    return f"concat({parts}}}')"
+
+
+def _escape(column: str) -> str:
+    """A text column as the inside of a JSON string; R3 leaves two characters to escape."""
+    return rf"""replaceAll(replaceAll({column}, '\\', '\\\\'), '"', '\\"')"""
+
+
+def _joined(parts: list[str]) -> str:
+    return "concat(" + f", '{_escaped(FIELD_END)}', ".join(parts) + ")"
+
+
+def _escaped(mark: str) -> str:
+    return quote(mark)[1:-1]

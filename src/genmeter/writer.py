@@ -1,0 +1,142 @@
+"""The one writer: a bounded queue, a thread, one INSERT for all that wait, then the answers.
+
+A request is answered when its rows are on disk (R5). While one INSERT runs the next requests
+gather, and go together in the next one. The writer pauses between two INSERTs: at least
+``PAUSE_S``, and as long as the last one took, which leaves half of the time to merges and readers
+however fast requests come.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from genmeter.errors import EngineError, QueueFullError, WriteError
+from genmeter.records import Row
+
+log = logging.getLogger(__name__)
+
+PAUSE_S: Final = 0.02
+"""Least time from the start of one INSERT to the next, in seconds: some 40 parts a second at the
+most, which merges keep up with."""
+
+BATCH_ROWS: Final = 20_000
+"""An INSERT takes waiting requests until it holds this many rows."""
+
+
+class _Submission(msgspec.Struct, eq=False):
+    rows: Sequence[Row]
+    done: asyncio.Future[None]
+    loop: asyncio.AbstractEventLoop
+
+
+class Writer:
+    """Stores rows in the order in which they are submitted.
+
+    ``insert`` stores a list of rows and raises EngineError where it cannot; ``queue_rows`` is how
+    many rows may wait. Use as a context manager; leaving it stores what waits.
+    """
+
+    def __init__(self, insert: Callable[[Sequence[Row]], None], *, queue_rows: int) -> None:
+        self._insert = insert
+        self._queue_rows = queue_rows
+        self._queue: deque[_Submission] = deque()
+        self._waiting_rows = 0
+        self._busy_since: float | None = None
+        self._changed = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="writer")
+
+    def __enter__(self) -> "Writer":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+
+    async def submit(self, rows: Sequence[Row]) -> None:
+        """Return when ``rows`` are on disk and in every answer.
+
+        Raises QueueFullError where there is no room for them, WriteError where they could not
+        be stored. A request larger than the queue is taken when nothing else waits.
+        """
+        loop = asyncio.get_running_loop()
+        submission = _Submission(rows, loop.create_future(), loop)
+        with self._changed:
+            if self._closing:
+                raise QueueFullError("the server is shutting down; send the records again later")
+            if self._waiting_rows and self._waiting_rows + len(rows) > self._queue_rows:
+                raise QueueFullError(
+                    f"{self._waiting_rows} records wait to be written and {self._queue_rows} may; "
+                    "nothing of this request was stored; send it again later"
+                )
+            self._queue.append(submission)
+            self._waiting_rows += len(rows)
+            self._changed.notify()
+        await submission.done
+
+    def stuck_s(self) -> float:
+        """For how many seconds the INSERT under way has been running; 0.0 when none is."""
+        since = self._busy_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def _run(self) -> None:
+        while batch := self._next_batch():
+            started = self._busy_since = time.monotonic()
+            error: Exception | None = None
+            try:
+                self._insert([row for submission in batch for row in submission.rows])
+            except EngineError as failure:
+                error = failure
+                log.error(
+                    "an insert failed",
+                    extra={"requests": len(batch), "detail": str(failure)},
+                )
+            except Exception as failure:
+                error = failure
+                log.exception("an insert failed", extra={"requests": len(batch)})
+            self._busy_since = None
+            _answer(batch, error)
+            took = time.monotonic() - started
+            with self._changed:
+                if not self._closing:
+                    self._changed.wait_for(lambda: self._closing, max(took, PAUSE_S - took))
+
+    def _next_batch(self) -> list[_Submission]:
+        """Whole requests in their order, up to some size; none when all is done."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._closing)
+            batch: list[_Submission] = []
+            rows = 0
+            while self._queue and (not batch or rows + len(self._queue[0].rows) <= BATCH_ROWS):
+                batch.append(self._queue.popleft())
+                rows += len(batch[-1].rows)
+            self._waiting_rows -= rows
+            return batch
+
+
+def _answer(batch: Sequence[_Submission], error: Exception | None) -> None:
+    """Let the requests of a batch know, with one wake-up for each event loop."""
+    for loop in {submission.loop for submission in batch}:
+        mine = [submission.done for submission in batch if submission.loop is loop]
+        loop.call_soon_threadsafe(_settle, mine, error)
+
+
+def _settle(futures: Sequence[asyncio.Future[None]], error: Exception | None) -> None:
+    for future in futures:
+        if future.done():  # the client went away
+            continue
+        if error is None:
+            future.set_result(None)
+        else:
+            refusal = WriteError("the records could not be stored; send them again")
+            refusal.__cause__ = error
+            future.set_exception(refusal)
