@@ -1,7 +1,7 @@
 """Opens the parts of the service in their order, closes them in reverse, and makes the app."""
 
 import contextlib
-import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -14,7 +14,7 @@ from starlette_compress import CompressMiddleware
 from genmeter import openapi
 from genmeter.accounts import Accounts
 from genmeter.api import Api
-from genmeter.clock import now_ms
+from genmeter.clock import now_ms as machine_ms
 from genmeter.config import ServerSettings
 from genmeter.engine.embedded import Embedded
 from genmeter.errors import GenmeterError
@@ -31,12 +31,13 @@ _EXPIRE_SECONDS = 3600.0
 class Service:
     """The parts of a running service: ``accounts``, ``store``, ``reader``, ``writer``.
 
-    Use as a context manager. Entering raises StartError where the service cannot run as set.
-    Leaving stores what waits in the queue before the engine closes.
+    ``now_ms`` is its clock. Use as a context manager: entering raises StartError where the
+    service cannot run as set, leaving stores what waits in the queue before the engine closes.
     """
 
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings, now_ms: Callable[[], int] = machine_ms) -> None:
         self.settings = settings
+        self.now_ms = now_ms
         self._opened = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -56,11 +57,11 @@ class Service:
             )
             self.writer = opening.enter_context(
                 Writer(
-                    lambda rows: store.insert(rows, time.time_ns() // 1000),
+                    lambda rows: store.insert(rows, self.now_ms()),
                     queue_rows=settings.queue_rows,
                 )
             )
-            expire = Task("expire", _EXPIRE_SECONDS, lambda: store.expire(now_ms()))
+            expire = Task("expire", _EXPIRE_SECONDS, lambda: store.expire(self.now_ms()))
             opening.enter_context(Tasks([expire]))
             self._opened = opening.pop_all()
         return self
@@ -81,10 +82,10 @@ def create_app(service: Service) -> Starlette:
         store=service.store,
         reader=service.reader,
         writer=service.writer,
-        now_ms=now_ms,
+        now_ms=service.now_ms,
         stall_seconds=service.settings.stall_seconds,
     )
-    return Starlette(
+    app = Starlette(
         routes=[*api.routes(), *manual.routes(openapi.document())],
         middleware=[
             Middleware(RequestLog),
@@ -102,3 +103,5 @@ def create_app(service: Service) -> Starlette:
         ],
         exception_handlers={GenmeterError: genmeter_error, HTTPException: http_error},
     )
+    app.router.redirect_slashes = False  # a redirect would take the token to another address
+    return app

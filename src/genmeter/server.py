@@ -53,6 +53,18 @@ def address(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def configure(service: Service) -> uvicorn.Config:
+    """How the web server runs an opened service."""
+    return uvicorn.Config(
+        create_app(service),
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_S,
+        timeout_keep_alive=75,
+    )
+
+
 def run(
     settings: ServerSettings, ready: Callable[[Service, str, Callable[[], None]], None]
 ) -> None:
@@ -62,14 +74,7 @@ def run(
     ``stop`` ends the service. Raises StartError where it cannot run as set.
     """
     with listen(settings.host, settings.port) as listening, Service(settings) as service:
-        config = uvicorn.Config(
-            create_app(service),
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=DRAIN_S,
-            timeout_keep_alive=75,
-        )
+        config = configure(service)
         server = _Server(config)
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             runner.run(_serve(server, listening, service, ready))

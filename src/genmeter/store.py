@@ -67,14 +67,14 @@ class Store:
         """The oldest millisecond that is in any answer (C22)."""
         return retention_edge_ms(now_ms, self._retention_days)
 
-    def insert(self, rows: Sequence[Row], now_us: int) -> None:
+    def insert(self, rows: Sequence[Row], now_ms: int) -> None:
         """Store ``rows``; when it returns they are on disk and in every answer (R5, C21).
 
         Of rows with one identity the last counts, here and against those stored before (R6).
         The caller makes sure that only one insert runs at a time.
         """
         # Later inserts win although the clock may have been set back since.
-        self._version = max(self._version + 1, now_us)
+        self._version = max(self._version + 1, now_ms * 1000)
         latest: dict[tuple[str, str, int, str], Row] = {}
         for row in rows:
             row.version = self._version
