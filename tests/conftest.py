@@ -32,3 +32,8 @@ def client(service: Running) -> Client:
 def admin(service: Running) -> Client:
     """Somebody who may do everything."""
     return service.client(("admin",))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--kills N``: how often the crash test kills the server; more is better, by hand."""
+    parser.addoption("--kills", type=int, default=3)

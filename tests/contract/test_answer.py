@@ -72,7 +72,7 @@ def test_c9_no_rows_no_summary(client: Client) -> None:
     assert text == '{"bot":"kling","limit":7,"config":"x","total":0,"data":[]}'
 
 
-FULL = {
+FULL: dict[str, Any] = {
     "model": "m",
     "captchaProviders": "CapSolver",
     "captchaRetry": 0,
