@@ -108,7 +108,7 @@ SETTINGS: Final = (
         read=_path,
         default="./genmeter-data",
         metavar="DIR",
-        commands=(*_SERVER, *_TOKENS),
+        commands=(*_SERVER, *_TOKENS, "backup"),
         help="Folder of the records and the tokens; made where it is missing.",
     ),
     Setting(

@@ -46,10 +46,9 @@ _BOTS: dict[str, tuple[float, float, int, str, str, str, str, str]] = {
     "runwayml": (11, .5, 3, "{email}", _U + "runwayml:{config}-task:{hex32}", "596 596 412",
         _FAILS + " 422:4", "gen4turbo/create 34 200 82; gen4_5/create 18 200 130; "
         "videos/create 22 200 610; images/create 17 200 27; lipsync/create 4 200 110"),
-    "midjourney": (9, .45, 3, "11{digits}",
-        "job:{year}{stamp}{kind}-user:{user}-channel:{config}-bot:midjourney", "596",
-        "400:2.2 404:.3 409:1.5 422:3 429:3.5 504:1 500:.2 0:.3", "jobs/imagine 58 200 62; "
-        "jobs/button 31 200 44; jobs/blend 4 200 58; jobs/describe 7 200 13"),
+    "midjourney": (9, .45, 3, "11{digits}", "job:{year}{stamp}{kind}-user:{user}-channel:{config}"
+        "-bot:midjourney", "596", "400:2.2 404:.3 409:1.5 422:3 429:3.5 504:1 500:.2 0:.3",
+        "jobs/imagine 9 200 62; jobs/button 5 200 44; jobs/blend 1 200 58; jobs/describe 1 200 13"),
     "dreamina": (7, .4, 3, "{region}:{email}", _J + "{config}-bot:dreamina", "596 596 412", _FAILS,
         "videos 62 200 105 seedance-2.0:5,seedance-2.0-fast:3,seedance-1.5-pro:2; images 33 200 36 "
         "seedream-4.6:6,seedream-5.0-lite:3,seedream-4.5:2; images/upscale 5 200 22"),
@@ -93,15 +92,13 @@ _PLANS = (*["TWO G1_TIER2", "TWO WS_ULTRA", "ONE G1_TIER1"] * 4, *["TIER1P5 G1_T
           "NOT_PAID G1_FREEMIUM", "NOT_PAID WS_FREEMIUM")
 _RHYTHM = (40, 32, 27, 25, 26, 31, 42, 58, 74, 86, 93, 96,  # by hour, UTC
            95, 98, 100, 99, 97, 94, 90, 85, 78, 69, 59, 49)
-_NAMES = "ada ben chloé edda finn gül hana ivo jonas kira mara noor otto pia renée sami tess zoë"
+_NAMES = "ada ben chloe edda finn gus hana ivo jonas kira mara noor otto pia renée sami tess zoë"
 _TEAMS = "studio media lab films ads shop games press audio design"
 _KINDS = {"images": "image", "music": "music", "speech": "audio"}  # else a video
 _FIELDS = {"year": "{0}", "stamp": "{1}", "seq": "{2:06d}", "kind": "{3}", "n": "{4}",
            "hex15": "{5:.15}", "hex32": "{6}"}  # places in the id of a job
-_USUAL = "{1}{2:06d}{3}"
 # fmt: on
 _MINUTES = tuple(f"{s // 60:02d}{s % 60:02d}" for s in range(3600))
-_MILLIS = tuple(f"{ms:03d}" for ms in range(1000))
 
 _Draw = Callable[[], float]
 # Text from endpoint to "msec":, text of the model, durations, kind, captcha (None, or: it failed).
@@ -130,13 +127,11 @@ class _Phase:
 class _Config(NamedTuple):
     lead: str  # text from "bot": to what varies in the id of a job
     make: Callable[..., str] | None  # of what varies; None for the usual form
-    hexed: bool
     rest: str  # text up to "config":
     health: _Phase
     limits: _Phase
     tables: list[_Table]  # by era
-    captchas: list[str]  # by number of tries; empty for all but google-flow
-    plans: list[str]  # by era
+    ends: list[list[str]]  # by era and tries at a captcha; empty for all but google-flow
 
 
 def traffic(
@@ -169,9 +164,8 @@ def _stream(
     opens, load = _curve(start, end, draw)
     scale = load[-1] / max(records, 1)
     turns = [*(start + int((end - start) * share) for share in _ERAS), end]
-    offset, step, hour, era = 210_000_000 + int(draw() * 9e7), int(draw() * 1e6), 0, 0
-    loaded = -1.0  # lets the first record open its hour
-    seen: dict[int, int] = {}
+    offset, step = 210_000_000 + int(draw() * 9e7), int(draw() * 1e6)
+    hour, era, loaded, seen = 0, 0, -1.0, dict[int, int]()  # the first record opens the first hour
     for base in range(0, records, _BLOCK):
         # Times are drawn freely within a block only, so that they come out sorted at a flat cost.
         width = min(_BLOCK, records - base)
@@ -189,7 +183,7 @@ def _stream(
             while now >= turns[era]:
                 era += 1
             index = bisect_right(sizes, draw() * sizes[-1], 0, len(sizes) - 1)
-            lead, make, hexed, rest, health, limits, tables, captchas, plans = configs[index]
+            lead, make, rest, health, limits, tables, ends = configs[index]
             if now >= health.until:
                 health.advance(now, draw)
             if now >= limits.until:
@@ -198,24 +192,21 @@ def _stream(
             middle, tail, times, kind, failed = table[int(draw() * _SLOTS)]
             low = int(spot := draw() * _STEPS)
             msec = int(times[low] + (times[low + 1] - times[low]) * (spot - low))
-            if captchas:
+            if ends:
                 tries = 0 if failed is None else _TRIES[era][failed][int(draw() * 100)]
-                tail = f"{tail}{captchas[tries]}{plans[era]}"
+                tail += ends[era][tries]
             seq = (number * 618_033 + step) % 1_000_000  # unique among a million neighbours
-            stamp = f"{date}{_MINUTES[past // 1000]}{_MILLIS[past % 1000]}"
+            stamp = f"{date}{_MINUTES[past // 1000]}{past % 1000:03d}"
             if make is None:  # an f-string is twice as fast as `format`
                 varies = f"{stamp}{seq:06d}{kind}"
             else:
-                bits = uuid = ""
-                if hexed:
-                    bits = f"{(number + step) * _GOLDEN % (1 << 120):030x}"
-                    uuid = f"{bits[:8]}-{bits[8:12]}-4{bits[12:15]}-b{bits[15:18]}-{bits[18:]}"
-                elif not kind:
+                bits = f"{(number + step) * _GOLDEN % (1 << 120):030x}"
+                uuid = f"{bits[:8]}-{bits[8:12]}-4{bits[12:15]}-b{bits[15:18]}-{bits[18:]}"
+                if not kind:
                     # These ids tell the millisecond only, so a second one in it needs more digits.
                     kind, seen[index] = f"{seq:06d}" if seen.get(index) == now else "", now
                 varies = make(year, stamp, seq, kind, offset + number * 17 + seq % 17, bits, uuid)
-            line = f'{{"timestamp":{now}{lead}{varies}{rest}{middle}{msec}{tail}}}'
-            yield line.encode()
+            yield f'{{"timestamp":{now}{lead}{varies}{rest}{middle}{msec}{tail}}}'.encode()
 
 
 def _curve(start: int, end: int, draw: _Draw) -> tuple[list[int], list[float]]:
@@ -233,8 +224,8 @@ def _cast(accounts: Sequence[str], start: int, draw: _Draw) -> tuple[list[_Confi
     """The configs of all accounts with their luck, and their cumulated shares of the traffic."""
     cast, weights, names, teams = list[_Config](), list[float](), _NAMES.split(), _TEAMS.split()
     for rank, account in enumerate(accounts):
-        pick, team, user = int(draw() * 18), teams[int(draw() * 10)], f"{1000 + rank * 37}"
-        solvers = _captchas(_SOLVERS[int(draw() * len(_SOLVERS))])
+        pick, team = int(draw() * 18), f"{teams[int(draw() * len(teams))]}{rank + 1}"
+        captchas = _captchas(_SOLVERS[int(draw() * len(_SOLVERS))])
         owner = f'"account":{json.dumps(account, ensure_ascii=False)},' if len(accounts) > 1 else ""
         for name, (weight, reach, spread, style, job, codes, _, _) in _BOTS.items():
             flow, mass = name == "google-flow", weight * (0.7 + 0.6 * draw()) / (rank + 1)
@@ -244,21 +235,20 @@ def _cast(accounts: Sequence[str], start: int, draw: _Draw) -> tuple[list[_Confi
             runs = [_table(name, 1.0, f"{code}:95") for code in codes.split()]
             limits = _Phase(start, [_table(name, 1.0, "429:84")], 8 * _HOUR, _HOUR // 2, draw)
             for j in range(many := spread if rank == 0 else 1 + int(draw() * spread)):
-                person = names[(pick + 7 * j) % 18] + ".+"[j % 3 // 2]
-                email = f"{person}{team}{rank + 1}@example.com"
+                email = f"{names[(pick + 7 * j) % 18]}{'.+'[j % 3 // 2]}{team}@example.com"
                 area, digits = ("US", "CA", "UK")[j % 3], f"{int((0.1 + 0.9 * draw()) * 1e17)}"
                 config = style.format(email=email, team=team, digits=digits, region=area)
-                jobid = job.format(user=user, config=config, **_FIELDS)
+                jobid = job.format(user=1000 + rank * 37, config=config, **_FIELDS)
                 first, last = jobid.index("{"), jobid.rindex("}") + 1
                 lead = f',"bot":"{name}",{owner}"jobid":"{jobid[:first]}'
                 varies, rest = jobid[first:last], f'{jobid[last:]}","config":"{config}",'
-                make = None if varies == _USUAL else varies.format
+                make = None if varies == "{1}{2:06d}{3}" else varies.format
                 tier, sku = _PLANS[int(draw() * len(_PLANS))].split()
                 plan = f',"tier":"PAYGATE_TIER_{tier}","sku":"{sku}"'
                 plans = [',"tier":"","sku":""' if draw() < 0.6 else plan, plan, plan, plan]
-                health, hexed = _Phase(start, runs, 9 * _DAY, 22 * _HOUR, draw), "{hex" in job
-                texts, luck = (lead, make, hexed, rest), (health, limits, tables)
-                cast.append(_Config(*texts, *luck, solvers * flow, plans))
+                ends = [[solved + plan for solved in captchas] for plan in plans if flow]
+                luck = _Phase(start, runs, 9 * _DAY, 22 * _HOUR, draw)
+                cast.append(_Config(lead, make, rest, luck, limits, tables, ends))
                 weights.append(mass * 2 * (many - j) / (many * (many + 1)))
     return cast, list(accumulate(weights))
 

@@ -18,6 +18,7 @@ _COMMANDS: Final = {
     "serve": "genmeter.cli.serve",
     "demo": "genmeter.cli.demo",
     "token": "genmeter.cli.token",
+    "backup": "genmeter.cli.backup",
 }
 
 _MANUAL: Final = """Usage statistics for gateways to generative-AI services.
@@ -30,6 +31,7 @@ at /docs of a running server.
   genmeter demo                                      see it with sample traffic
   genmeter token create --account acme --scope read,write
   genmeter serve                                     the service itself
+  genmeter backup /backups/today                     a copy, while it runs
 
 Every flag of every command can be set in the environment, too: --port is GENMETER_PORT. A flag
 beats the environment, the environment beats the default.

@@ -1,0 +1,22 @@
+"""``genmeter backup``: copy a data folder, also while the server runs."""
+
+from pathlib import Path
+
+import click
+
+from genmeter.backup import backup
+from genmeter.cli.options import settings_of
+from genmeter.config import load
+
+
+@click.command()
+@click.argument("target", metavar="TARGET", type=click.Path(path_type=Path))
+@settings_of("backup")
+def command(target: Path, **flags: str | None) -> None:
+    """Copy the data folder to TARGET, a new folder, also while the server runs.
+
+    Restoring is running serve with --data TARGET, or with a copy of it.
+    """
+    values = load("backup", flags)
+    size = backup(values["data"], target)
+    click.echo(f"{target} holds a copy of {values['data']}, {size / 1e6:,.1f} MB")

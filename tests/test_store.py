@@ -1,0 +1,83 @@
+"""Schema versions, and what only several starts of a store can show."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx2
+
+from tests.support import Process, environment, genmeter, new_token
+
+
+def post(server: Process, token: str, count: int) -> None:
+    """Record jobs of now."""
+    lines = "\n".join(
+        f'{{"bot":"kling","config":"c","endpoint":"e","code":200,"msec":{n},"jobid":"j{n}",'
+        f'"timestamp":{int(time.time() * 1000) - n * 86_400_000}}}'
+        for n in range(count)
+    )
+    response = httpx2.post(
+        f"{server.base_url}/v2/account/stats",
+        content=lines,
+        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/x-ndjson"},
+    )
+    assert response.json()["accepted"] == count
+
+
+def total(server: Process, token: str) -> int:
+    """How many records there are."""
+    response = httpx2.get(
+        f"{server.base_url}/v2/account/stats?bot=kling&limit=50000",
+        headers={"Authorization": f"Bearer {token}"},
+    )
+    found: int = response.json()["total"]
+    return found
+
+
+def test_a_later_version_adds_a_column_without_losing_a_record_and_there_is_no_way_back(
+    tmp_path: Path,
+) -> None:
+    data = tmp_path / "data"
+    token = new_token(data, "acme")
+    with Process(data) as server:
+        post(server, token, 80)
+        assert server.stop() == 0
+    for _ in range(2):  # the second start finds the step done
+        later = subprocess.run(
+            [sys.executable, "-m", "tests.later_version", str(data)],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=environment(),
+        )
+        assert later.stdout.split() == ["80", "somewhere", "2"]
+    back = genmeter("serve", "--data", str(data), "--port", "0")
+    assert back.returncode == 2
+    assert back.stdout == ""
+    lines = [line for line in back.stderr.splitlines() if not line.startswith("{")]
+    assert len(lines) == 1
+    assert "schema version 2" in lines[0]
+
+
+def test_records_and_tokens_outlive_a_restart(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    token = new_token(data, "acme")
+    for round_ in (1, 2):
+        with Process(data) as server:
+            if round_ == 1:
+                post(server, token, 50)
+            assert total(server, token) == 50
+            assert server.stop() == 0
+
+
+def test_a_copy_taken_while_it_runs_is_a_backup(tmp_path: Path) -> None:
+    data, copy = tmp_path / "data", tmp_path / "copy"
+    token = new_token(data, "acme")
+    with Process(data) as server:
+        post(server, token, 60)
+        backup = genmeter("backup", str(copy), "--data", str(data))
+        assert backup.returncode == 0, backup.stderr
+        post(server, token, 80)
+    with Process(copy) as restored:
+        assert total(restored, token) == 60
