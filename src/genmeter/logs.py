@@ -1,15 +1,17 @@
 """Logs: one JSON object a line on standard error, with whatever fields a line was given."""
 
-import json
 import logging
 import sys
 from typing import Any, Final
+
+import msgspec
 
 from genmeter.clock import iso
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
     "message", "asctime", "taskName", "color_message",
 }  # fmt: skip
+_encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 
 
 class JsonLines(logging.Formatter):
@@ -26,7 +28,7 @@ class JsonLines(logging.Formatter):
         line |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return _encode(line).decode()
 
 
 def set_up(level: str) -> None:
