@@ -24,6 +24,13 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     help: str
     commands: tuple[str, ...]
     metavar: str
+    demo_default: str | None = None
+
+    def default_of(self, command: str) -> str | None:
+        """The default in one command: the demo has some of its own."""
+        if command == "demo" and self.demo_default is not None:
+            return self.demo_default
+        return self.default
 
     @property
     def flag(self) -> str:
@@ -165,7 +172,8 @@ SETTINGS: Final = (
         default="info",
         metavar="LEVEL",
         commands=_SERVER,
-        help="Least level of what is logged: debug, info, warning or error.",
+        demo_default="warning",
+        help="Least level of what is logged: debug, info, warning (the demo's) or error.",
     ),
     Setting(
         name="days",
@@ -263,14 +271,14 @@ def load(
             origin, text = setting.flag, flag
         elif variable:
             origin, text = setting.variable, variable
-        elif setting.default is None:
+        elif (default := setting.default_of(command)) is None:
             faults.append(f"{setting.flag} is required ({setting.variable} will do)")
             continue
-        elif setting.default == "":
+        elif default == "":
             values[setting.name] = None
             continue
         else:
-            origin, text = setting.flag, setting.default
+            origin, text = setting.flag, default
         try:
             values[setting.name] = setting.read(text)
         except ValueError as error:

@@ -9,7 +9,7 @@ from genmeter.cli.options import settings_of
 from genmeter.config import load
 
 
-@click.command()
+@click.command(short_help="Copy the data folder, also while it is in use.")
 @click.argument("target", metavar="TARGET", type=click.Path(path_type=Path))
 @settings_of("backup")
 def command(target: Path, **flags: str | None) -> None:

@@ -21,7 +21,7 @@ _POSTS_AT_A_TIME: Final = 3
 _MINUTE_MS: Final = 60_000
 
 
-@click.command()
+@click.command(short_help="Run the service with sample traffic in it.")
 @settings_of("demo")
 def command(**flags: str | None) -> None:
     """Run the service with sample traffic of all eleven bots, and print how to ask it.
@@ -31,7 +31,7 @@ def command(**flags: str | None) -> None:
     """
     values = load("demo", flags)
     settings = server_settings(values)
-    logs.set_up("warning" if flags["log_level"] is None else settings.log_level)
+    logs.set_up(settings.log_level)
 
     def ready(service: Service, address: str, stop: Callable[[], None]) -> None:
         token, _ = service.accounts.create(

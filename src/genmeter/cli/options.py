@@ -19,7 +19,8 @@ def settings_of(command: str) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         for setting in reversed(of_command(command)):
             ending = f"  [{setting.variable}"
-            ending += f"; default: {setting.default}]" if setting.default else "]"
+            default = setting.default_of(command)
+            ending += f"; default: {default}]" if default else "]"
             function = click.option(
                 setting.flag,
                 setting.name,

@@ -10,7 +10,7 @@ from genmeter.cli.options import settings_of
 from genmeter.config import load, server_settings
 
 
-@click.command()
+@click.command(short_help="Run the service.")
 @settings_of("serve")
 def command(**flags: str | None) -> None:
     """Run the service: record jobs and answer questions about them.

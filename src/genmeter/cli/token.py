@@ -11,7 +11,7 @@ from genmeter.config import load
 from genmeter.errors import BadRequestError
 
 
-@click.group()
+@click.group(short_help="Make, list and revoke tokens.")
 def command() -> None:
     """Make, list and revoke tokens, also while the server runs; it knows within a second."""
 
