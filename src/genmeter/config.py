@@ -6,6 +6,7 @@ reads the environment, when asked to, and reports all bad settings together.
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -43,13 +44,14 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
         return "GENMETER_" + self.name.upper()
 
 
+_DIGITS: Final = re.compile(r"[0-9]{1,18}")
+
+
 def _integer(least: int, most: int) -> Callable[[str], int]:
     def read(text: str) -> int:
-        if not text.strip().isascii() or not text.strip().isdigit():
-            raise ValueError(f"an integer from {least} to {most}")
-        if not least <= (value := int(text)) <= most:
-            raise ValueError(f"an integer from {least} to {most}")
-        return value
+        if _DIGITS.fullmatch(text.strip()) and least <= int(text) <= most:
+            return int(text)
+        raise ValueError(f"an integer from {least} to {most}")
 
     return read
 

@@ -84,17 +84,12 @@ class Reader:
         spool = Spool(self._folder)
         head: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         gone = threading.Event()
-        pump = asyncio.get_running_loop().run_in_executor(
-            self._pool, self._pump, question, now_ms, spool, head, gone
-        )
-        pump.add_done_callback(lambda _: _refuse(head, EngineError("ended before its summary")))
+        pump = self._pool.submit(self._pump, question, now_ms, spool, head, gone)
         try:
             yield _pieces(await head, spool)
         finally:
-            gone.set()
+            gone.set()  # a pump that runs sees it before its next block
             pump.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await pump
             spool.close()
 
     def _pump(
@@ -130,8 +125,9 @@ class Reader:
             if rows != total:
                 raise EngineError(f"{rows} rows came with groups of {total}")
             spool.finish()
-        except _GoneError as error:
-            spool.finish(error)
+        except _GoneError:
+            loop.call_soon_threadsafe(_refuse, head, EngineError("the server is shutting down"))
+            spool.finish(EngineError("the server is shutting down"))
         except Exception as error:
             if not isinstance(error, EngineError):
                 log.exception("a question failed")

@@ -33,12 +33,14 @@ class Spool:
         self._held = 0
         self._file: IO[bytes] | None = None
         self._file_read = self._file_written = 0
-        self._finished = False
+        self._finished = self._closed = False
         self._error: BaseException | None = None
 
     def write(self, data: bytes) -> None:
-        """Append ``data``; never waits for the reader."""
+        """Append ``data``; never waits for the reader. After ``close`` it goes nowhere."""
         with self._lock:
+            if self._closed:
+                return
             in_file = self._file_written > self._file_read
             if in_file or self._held + len(data) > MEMORY_BYTES:
                 if self._file is None:
@@ -72,8 +74,9 @@ class Spool:
             await self._ready.wait()
 
     def close(self) -> None:
-        """Give back memory and disk."""
+        """Give back memory and disk, although the writing thread may not know yet."""
         with self._lock:
+            self._closed = True
             self._pieces.clear()
             if self._file is not None:
                 self._file.close()
