@@ -36,7 +36,7 @@ class Spool:
         self._finished = self._closed = False
         self._error: BaseException | None = None
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Append ``data``; never waits for the reader. After ``close`` it goes nowhere."""
         with self._lock:
             if self._closed:

@@ -7,8 +7,9 @@ Two choices shape the text (measurements: docs/decisions.md):
 
 - The sort key holds the timestamp negated, so that "newest first" is the order on disk and an
   answer of any length is read in order, without a sort.
-- A row leaves the engine as finished JSON text, one line each, and its summary's groups leave in
-  the same statement: one snapshot, so that ``total`` and ``data`` cannot disagree.
+- A row leaves the engine as finished JSON text, one line each and a comma before it, and the
+  summary's groups leave in the same statement: one snapshot, so that ``total`` and ``data`` cannot
+  disagree.
 """
 
 from typing import Final
@@ -45,8 +46,16 @@ GROUPS_MARK: Final = b"#"
 GROUP_END: Final = "\x1e"
 FIELD_END: Final = "\t"
 """Marks in the one line that carries all groups. R3 keeps control characters out of texts, and a
-row's line starts with a brace, so neither mark can be anything else."""
+row's line starts with a comma, so neither mark can be anything else."""
 
+_SUMS: Final = [
+    "toString(count())",
+    "toString(sum(msec))",
+    "toString(count(captcha_retry))",
+    "toString(ifNull(sum(captcha_retry), 0))",
+    "toString(-max(neg_ms))",
+    "toString(-min(neg_ms))",
+]
 _ORDER: Final = "ORDER BY neg_ms, jobid DESC"
 _TIMESTAMP: Final = (
     "replaceOne(toString(toDateTime(intDiv(-neg_ms, 1000), 'UTC')), ' ', 'T'), "
@@ -117,30 +126,25 @@ def answer(question: Question, *, oldest_ms: int, max_neg_ms: int | None = None)
     The line of groups starts with ``GROUPS_MARK`` and may come anywhere between the rows.
     ``max_neg_ms`` promises that enough rows are at least that new.
     """
-    where = _matching(question, oldest_ms, max_neg_ms)
-    source = f"FROM {TABLE} FINAL WHERE {where}"
-    limit = f" {_ORDER} LIMIT {question.limit:d}" if question.limit else ""
-    keys = _joined([f"toString({key})" if key == "code" else key for key in counted(question.bot)])
-    group = _joined(
-        [
+    source = f"FROM {TABLE} FINAL WHERE {_matching(question, oldest_ms, max_neg_ms)}"
+    newest = f" {_ORDER} LIMIT {question.limit:d}" if question.limit else f" {_ORDER}"
+    keys = [f"toString({key})" if key == "code" else key for key in counted(question.bot)]
+    if question.limit:
+        # One text is moved faster by the sort than the columns it is made of.
+        keys, by, source_of_groups = (
+            ["key"],
             "key",
-            "toString(count())",
-            "toString(sum(msec))",
-            "toString(count(captcha_retry))",
-            "toString(ifNull(sum(captcha_retry), 0))",
-            "toString(-max(neg_ms))",
-            "toString(-min(neg_ms))",
-        ]
-    )
+            f"FROM (SELECT {_joined(keys)} AS key, msec, captcha_retry, neg_ms {source}{newest})",
+        )
+    else:
+        by, source_of_groups = ", ".join(counted(question.bot)), source
+    group = _joined(keys + _SUMS)
     return (
         "SELECT line FROM ("
         f"SELECT concat('{GROUPS_MARK.decode()}', "
         f"arrayStringConcat(groupArray(line), '{_escaped(GROUP_END)}')) AS line FROM ("
-        f"SELECT {group} AS line FROM ("
-        f"SELECT {keys} AS key, msec, captcha_retry, neg_ms {source}{limit}"
-        ") GROUP BY key) "
-        f"UNION ALL SELECT line FROM (SELECT {_row(question.bot)} AS line {source} {_ORDER}"
-        f"{f' LIMIT {question.limit:d}' if question.limit else ''}))"
+        f"SELECT {group} AS line {source_of_groups} GROUP BY {by}) "
+        f"UNION ALL SELECT {_row(question.bot)} AS line {source}{newest})"
     )
 
 
@@ -166,10 +170,13 @@ def _matching(question: Question, oldest_ms: int, max_neg_ms: int | None = None)
 
 
 def _row(bot: str) -> str:
-    """An expression that writes a row of ``bot`` as JSON, its keys in order (C10)."""
-    parts = "'{"
+    """An expression that writes a row of ``bot`` as JSON, its keys in order (C10).
+
+    A comma comes first, so that rows after rows are elements of an array as they are.
+    """
+    parts = "',{"
     for field in fields(bot):
-        comma = "" if parts == "'{" else ","
+        comma = "" if parts == "',{" else ","
         if field.optional:
             some = f"concat('{comma}\"{field.key}\":', toString(assumeNotNull({field.column})))"
             parts += f"', if(isNull({field.column}), '', {some}), '"

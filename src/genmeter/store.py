@@ -31,7 +31,10 @@ class Again(Enum):
 
 
 Part = list[Group] | bytes | Again
-"""A piece of an answer: its groups (once), some of its rows as lines of JSON, or a new start."""
+"""A piece of an answer: its groups (once), some of its rows, or a new start.
+
+Rows are lines of JSON, each with a comma before it.
+"""
 
 
 class Store:
