@@ -71,7 +71,7 @@ class Accounts:
     Raises StartError where the database cannot be used.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | sa.URL) -> None:
         self._engine = sa.create_engine(url)
         if self._engine.dialect.name == "sqlite":
             sa.event.listen(self._engine, "connect", _share_sqlite)
@@ -87,7 +87,7 @@ class Accounts:
             data.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StartError(f"cannot make the data folder {data}: {error.strerror}") from error
-        return cls(f"sqlite:///{data / 'accounts.sqlite3'}")
+        return cls(sa.URL.create("sqlite", database=str(data / "accounts.sqlite3")))
 
     def close(self) -> None:
         """Close all connections."""

@@ -68,7 +68,12 @@ async def receive(
     stream: AsyncIterator[bytes], declared: str | None, take: Callable[[int], None]
 ) -> bytes:
     """The body as it was sent, claimed by ``take``. ``declared`` is its Content-Length."""
-    if declared is not None and declared.isdigit() and int(declared) > MAX_BODY_BYTES:
+    if (
+        declared is not None
+        and declared.isascii()
+        and declared.isdigit()
+        and int(declared) > MAX_BODY_BYTES
+    ):
         raise _too_large()
     chunks = []
     size = 0

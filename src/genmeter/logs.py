@@ -1,5 +1,6 @@
 """Logs: one JSON object a line on standard error, with whatever fields a line was given."""
 
+import json
 import logging
 import sys
 from typing import Any, Final
@@ -28,7 +29,10 @@ class JsonLines(logging.Formatter):
         line |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return _encode(line).decode()
+        try:
+            return _encode(line).decode()
+        except UnicodeEncodeError:  # a text that is no UTF-8, such as a strange path
+            return json.dumps(line, default=str)
 
 
 def set_up(level: str) -> None:

@@ -200,7 +200,7 @@ _decode_record: Final = msgspec.json.Decoder(Record).decode
 _decode_array: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ISO: Final = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d([.,]\d+)?)?([Zz]|[+-]\d\d(:?\d\d)?)", re.ASCII
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d([.,]\d+)?)?([Zz]|[+-]\d\d(:?[0-5]\d)?)", re.ASCII
 )
 _TEXTS: Final = (
     "config", "endpoint", "jobid", "status", "func", "model",
@@ -208,6 +208,8 @@ _TEXTS: Final = (
 )  # fmt: skip
 _NUMBERS: Final = {"code": MAX_CODE, "msec": MAX_MSEC, "captchaRetry": MAX_RETRY}
 _REQUIRED: Final = ("bot", "config", "endpoint", "code", "msec")
+_FIELDS: Final = Record.__struct_encode_fields__
+_MAX_NAMED_FIELDS: Final = 5
 _JSON_TYPES: Final = {str: "a text", bool: "a boolean", float: "a fraction", list: "an array",
                       dict: "an object", type(None): "null", int: "an integer"}  # fmt: skip
 
@@ -341,6 +343,13 @@ def _explain(raw: bytes | msgspec.Raw, error: ValueError) -> str:
         if (value is not None and value != "") or name in ("timestamp", *_NUMBERS)
         if (fault := _fault(name, value))
     ]
+    unknown = [name for name in record if name not in _FIELDS]
+    if unknown:
+        named = ", ".join(f'"{name[:60]}"' for name in unknown[:_MAX_NAMED_FIELDS])
+        more = (
+            f" and {len(unknown) - _MAX_NAMED_FIELDS} more" if unknown[_MAX_NAMED_FIELDS:] else ""
+        )
+        faults.append(f"unknown field {named}{more}; a record has {', '.join(_FIELDS)}")
     return "; ".join(faults) or str(error)
 
 
@@ -354,7 +363,9 @@ def _fault(name: str, value: Any) -> str | None:
         most = _NUMBERS[name]
         if value is None or (type(value) is int and 0 <= value <= most):
             return None
-        shown = value if type(value) is int and abs(value) < 10**20 else kind
+        shown = kind
+        if type(value) is int:
+            shown = str(value) if abs(value) < 10**20 else "one of over 20 digits"
         return f"{name} must be an integer from 0 to {most}, not {shown}"
     if name == "timestamp":
         if value is None or type(value) in (str, int):
@@ -364,9 +375,7 @@ def _fault(name: str, value: Any) -> str | None:
         if isinstance(value, str):
             return _text_fault(name, value)
         return f"{name} must be a text, not {kind}"
-    return f'unknown field "{name[:60]}"; a record has bot, {", ".join(_TEXTS)}, timestamp, ' + (
-        ", ".join(_NUMBERS)
-    )
+    return None
 
 
 def retention_edge_ms(now_ms: int, retention_days: int) -> int:

@@ -39,13 +39,17 @@ class Spool:
     def write(self, data: bytes | memoryview) -> None:
         """Append ``data``; never waits for the reader. After ``close`` it goes nowhere."""
         with self._lock:
-            if self._closed:
+            if self._closed or not data:
                 return
             in_file = self._file_written > self._file_read
             if in_file or self._held + len(data) > MEMORY_BYTES:
                 if self._file is None:
                     self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115
-                self._file_written += os.pwrite(self._file.fileno(), data, self._file_written)
+                rest = memoryview(data)
+                while rest:
+                    written = os.pwrite(self._file.fileno(), rest, self._file_written)
+                    self._file_written += written
+                    rest = rest[written:]
             else:
                 self._pieces.append(memoryview(data))
                 self._held += len(data)

@@ -1,0 +1,288 @@
+"""Accounts and tokens on a real SQLite database, and the cache in front of it (C1)."""
+
+import hashlib
+import re
+import sqlite3
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from genmeter.accounts import Accounts, Token, TokenCache
+from genmeter.errors import BadRequestError, ForbiddenError, StartError, UnavailableError
+
+NOW: Final = 1_770_978_600_000
+DAY: Final = 86_400_000
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "some" / "data"
+
+
+@pytest.fixture
+def accounts(folder: Path) -> Iterator[Accounts]:
+    with closing(Accounts.in_folder(folder)) as accounts:
+        yield accounts
+
+
+def faults(accounts: Accounts, account: str, scopes: list[str], **more: object) -> list[str]:
+    with pytest.raises(BadRequestError) as caught:
+        accounts.create(account, scopes, now_ms=NOW, **more)  # type: ignore[arg-type]
+    assert accounts.tokens() == []
+    return str(caught.value).split("; ")
+
+
+def test_c1_a_new_token_is_found_by_its_text_and_by_nothing_else(accounts: Accounts) -> None:
+    text, token = accounts.create("acme", ["read", "write"], now_ms=NOW)
+    assert re.fullmatch(r"user:acme-[0-9a-f]{48}", text)
+    assert token == Token(
+        id=token.id, account="acme", name="acme", scopes=("read", "write"), created_ms=NOW
+    )
+    assert re.fullmatch(r"[0-9a-f]{8}", token.id)
+    assert accounts.find(text) == token
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    for other in ("", text[:-1], text + "0", text.upper(), f" {text}", digest, token.id, "acme",
+                  "' OR ''='", "%", text.split("-")[1], "ä\0😀"):  # fmt: skip
+        assert accounts.find(other) is None
+
+
+def test_tokens_are_each_their_own(accounts: Accounts) -> None:
+    made = [accounts.create("acme", ["read"], now_ms=NOW) for _ in range(20)]
+    assert len({text for text, _ in made}) == len({token.id for _, token in made}) == 20
+    assert [accounts.find(text) for text, _ in made] == [token for _, token in made]
+
+
+def test_only_a_hash_is_stored(accounts: Accounts, folder: Path) -> None:
+    made = [accounts.create("acme", ["read"], now_ms=NOW)[0] for _ in range(3)]
+    for closed in (False, True):
+        if closed:
+            accounts.close()
+        stored = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+        for text in made:
+            secret = text.split("-")[1]
+            for form in (secret, secret.upper(), secret[:16], secret[16:]):
+                assert form.encode() not in stored
+            assert bytes.fromhex(secret) not in stored
+            assert hashlib.sha256(text.encode()).hexdigest().encode() in stored
+
+
+def test_what_was_made_is_there_for_others_at_once_and_after_a_restart(
+    accounts: Accounts, folder: Path
+) -> None:
+    with closing(Accounts.in_folder(folder)) as other:
+        text, token = other.create("acme", ["admin"], now_ms=NOW, name="n", expires_days=1)
+        assert accounts.find(text) == token
+        assert accounts.revoke(token.id, now_ms=NOW + 5)
+        found = other.find(text)
+        assert found is not None
+        assert found.revoked_ms == NOW + 5
+    with closing(Accounts.in_folder(folder)) as later:
+        assert later.tokens() == [found]
+
+
+def test_tokens_are_listed_by_account_and_age_whatever_became_of_them(accounts: Accounts) -> None:
+    for account, age in (("b", 1), ("a", 1), ("b", 3), ("a", 2)):
+        _, token = accounts.create(account, ["read"], now_ms=NOW - age, expires_days=0.5)
+    accounts.revoke(token.id, now_ms=NOW)
+    listed = [(token.account, NOW - token.created_ms) for token in accounts.tokens()]
+    assert listed == [("a", 2), ("a", 1), ("b", 3), ("b", 1)]
+    assert [token.revoked_ms for token in accounts.tokens()] == [NOW, None, None, None]
+
+
+def test_a_revoked_token_is_not_valid_and_can_be_revoked_once(accounts: Accounts) -> None:
+    text, token = accounts.create("acme", ["read"], now_ms=NOW)
+    other_text, _ = accounts.create("acme", ["read"], now_ms=NOW)
+    assert token.valid(NOW)
+    assert accounts.revoke(token.id, now_ms=NOW + 1)
+    assert not accounts.revoke(token.id, now_ms=NOW + 2)
+    for nothing in ("", "%", "00000000", token.id.upper() + "x", text):
+        assert not accounts.revoke(nothing, now_ms=NOW)
+    found, other = accounts.find(text), accounts.find(other_text)
+    assert found is not None
+    assert other is not None
+    assert (found.revoked_ms, found.valid(NOW), found.valid(NOW + DAY)) == (NOW + 1, False, False)
+    assert other.valid(NOW)
+
+
+@pytest.mark.parametrize(
+    ("days", "ms"), [(1, DAY), (0.5, DAY // 2), (36_500, 36_500 * DAY), (1 / DAY, 1), (None, None)]
+)
+def test_a_token_is_valid_up_to_its_end_and_no_longer(
+    accounts: Accounts, days: float | None, ms: int | None
+) -> None:
+    text, token = accounts.create("acme", ["read"], now_ms=NOW, expires_days=days)
+    assert accounts.find(text) == token
+    assert token.expires_ms == (None if ms is None else NOW + ms)
+    assert token.valid(NOW if ms is None else NOW + ms - 1)
+    assert token.valid(NOW + 40_000 * DAY) == (ms is None)
+    assert ms is None or not token.valid(NOW + ms)
+
+
+def test_scopes_are_kept_once_each_in_their_order(accounts: Accounts) -> None:
+    _, token = accounts.create("acme", ["admin", "read", "admin"], now_ms=NOW)
+    assert token.scopes == ("read", "admin")
+    assert accounts.tokens()[0].scopes == ("read", "admin")
+
+
+def test_a_token_may_do_what_its_scopes_say_and_admin_everything() -> None:
+    def token(*scopes: str) -> Token:
+        return Token(id="1", account="a", name="a", scopes=scopes, created_ms=0)
+
+    token("read").require("read")
+    token("read", "write").require("write")
+    for scope in ("read", "write", "admin"):
+        token("admin").require(scope)
+    for scopes, scope in ((("read",), "write"), (("write",), "read"), (("read", "write"), "admin")):
+        with pytest.raises(ForbiddenError) as caught:
+            token(*scopes).require(scope)
+        assert str(caught.value) == (
+            f"this token has the scope {', '.join(scopes)}; {scope} is needed here"
+        )
+    assert [token(scope).is_admin for scope in ("read", "write", "admin")] == [False, False, True]
+
+
+def test_all_faults_of_a_token_are_reported_together(accounts: Accounts) -> None:
+    found = faults(accounts, "a b", ["read", "root"], name="x\n", expires_days=0)
+    assert found == [
+        "account must be 1 to 64 letters, digits and . _ @ + -, a letter or digit first",
+        "scope must be one or more of read, write, admin",
+        "name must be at most 200 printable characters",
+        "expires must be more than 0 and at most 36500 days",
+    ]
+
+
+@pytest.mark.parametrize(
+    "account", ["", "a b", "-a", ".a", "a/b", "a:b", "ä", "a\n", "a\0", "a" * 65, "'", "\u0661"]
+)
+def test_an_account_has_a_plain_name(accounts: Accounts, account: str) -> None:
+    assert [fault[:12] for fault in faults(accounts, account, ["read"])] == ["account must"]
+
+
+def test_names_up_to_their_limits_are_taken(accounts: Accounts) -> None:
+    for account in ("a", "9", "a" * 64, "Ops.1_x@example.com+b-c"):
+        text, token = accounts.create(account, ["read"], now_ms=NOW, name="ä" * 200)
+        assert (token.account, token.name) == (account, "ä" * 200)
+        assert text.startswith(f"user:{account}-")
+
+
+@pytest.mark.parametrize("scopes", [[], [""], ["Read"], ["read,write"], ["read", "x"]])
+def test_only_the_three_scopes_are_taken(accounts: Accounts, scopes: list[str]) -> None:
+    assert faults(accounts, "a", scopes) == ["scope must be one or more of read, write, admin"]
+
+
+def test_other_faults_one_by_one(accounts: Accounts) -> None:
+    for name in ("x" * 201, "a\tb", "a\u2028b", "\ud800"):
+        assert faults(accounts, "a", ["read"], name=name)[0].startswith("name must be at most 200")
+    for days in (0, -1, 36_500.1, float("nan"), float("inf")):
+        assert faults(accounts, "a", ["read"], expires_days=days)[0].startswith("expires must be")
+
+
+def test_many_threads_make_and_find_tokens_at_once(accounts: Accounts) -> None:
+    def make(number: int) -> bool:
+        text, token = accounts.create(f"a{number % 3}", ["read"], now_ms=NOW + number)
+        return accounts.find(text) == token
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(make, range(40)))
+    assert len(accounts.tokens()) == 40
+
+
+@pytest.mark.parametrize("name", ["a b", "a#b", "ä", "a@b:c", "a'b", "a?b", "a%41b", "a?mode=ro"])
+def test_the_tokens_lie_in_the_folder_whatever_its_name(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    with closing(Accounts.in_folder(folder)) as accounts:
+        text, token = accounts.create("acme", ["read"], now_ms=NOW)
+        assert accounts.find(text) == token
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (folder / "accounts.sqlite3").is_file()
+
+
+def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "data"):
+        with pytest.raises(StartError, match="cannot make the data folder") as caught:
+            Accounts.in_folder(folder)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_database_that_is_none_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "accounts.sqlite3").write_bytes(b"nothing of the kind\n" * 1000)
+    with pytest.raises(StartError, match="the accounts database cannot be used: ") as caught:
+        Accounts.in_folder(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert "CREATE" not in str(caught.value)
+
+
+def test_c20_a_database_that_fails_is_503_without_its_words(
+    accounts: Accounts, folder: Path
+) -> None:
+    with closing(sqlite3.connect(folder / "accounts.sqlite3")) as database:
+        database.execute("DROP TABLE tokens")
+        database.commit()
+    with pytest.raises(UnavailableError) as caught:
+        accounts.find("x")
+    assert str(caught.value) == "the accounts database does not answer"
+    assert (caught.value.status, caught.value.retry_after) == (503, 1)
+    with pytest.raises(UnavailableError):
+        accounts.create("a", ["read"], now_ms=NOW)
+
+
+class Finding:
+    """A database of one token that notes what it is asked, and a clock."""
+
+    def __init__(self) -> None:
+        self.token: Token | None = Token(
+            id="1", account="a", name="a", scopes=("read",), created_ms=0
+        )
+        self.asked: list[str] = []
+        self.now = 1000.0
+        self.cache = TokenCache(self.find, seconds=0.5, clock=lambda: self.now)
+
+    def find(self, text: str) -> Token | None:
+        self.asked.append(text)
+        return self.token if text == "known" else None
+
+
+def test_the_cache_remembers_for_half_a_second() -> None:
+    finding = Finding()
+    assert finding.cache.recall("known") == (False, None)
+    assert finding.cache.find("known") == finding.token
+    assert finding.cache.recall("known") == (True, finding.token)
+    finding.now += 0.499
+    assert finding.cache.recall("known") == (True, finding.token)
+    finding.now += 0.001
+    assert finding.cache.recall("known")[0] is False
+    assert finding.asked == ["known"]
+
+
+def test_the_cache_remembers_that_there_is_no_such_token() -> None:
+    finding = Finding()
+    assert finding.cache.find("wrong") is None
+    assert finding.cache.recall("wrong") == (True, None)
+    assert finding.cache.recall("known") == (False, None)
+    assert finding.asked == ["wrong"]
+
+
+def test_a_change_takes_effect_once_it_is_asked_for_again() -> None:
+    finding = Finding()
+    finding.cache.find("known")
+    finding.token = None
+    assert finding.cache.recall("known")[1] is not None
+    finding.now += 0.5
+    assert finding.cache.find("known") is None
+    assert finding.cache.recall("known") == (True, None)
+
+
+def test_a_flood_of_wrong_tokens_does_not_fill_the_memory() -> None:
+    finding = Finding()
+    for number in range(25_000):
+        finding.cache.find(str(number))
+    remembered = sum(finding.cache.recall(str(number))[0] for number in range(25_000))
+    assert remembered <= 10_000
+    assert finding.cache.recall("24999") == (True, None)
+    finding.cache.find("known")
+    assert finding.cache.recall("known") == (True, finding.token)
