@@ -1,0 +1,272 @@
+"""Questions -> SQL: the exact text of answers, quoting, and whose records are read (C23)."""
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from genmeter import sql
+from genmeter.bots import BOTS, fields
+from genmeter.query import Question
+
+NOON = 1_770_984_000_000  # 2026-02-13T12:00:00.000Z
+MIDNIGHT = 1_770_940_800_000
+DAY = 86_400_000
+
+# In the golden texts a line end stands for one blank.
+FLOW = r"""
+SELECT line FROM
+(SELECT concat('#', arrayStringConcat(groupArray(line), '\x1e')) AS line FROM
+(SELECT concat(key, '\x09', toString(count()), '\x09', toString(sum(msec)), '\x09',
+toString(count(captcha_retry)), '\x09', toString(ifNull(sum(captcha_retry), 0)), '\x09',
+toString(-max(neg_ms)), '\x09', toString(-min(neg_ms))) AS line FROM
+(SELECT concat(config, '\x09', endpoint, '\x09', status, '\x09', toString(code), '\x09', model,
+'\x09', captcha_providers, '\x09', tier, '\x09', sku) AS key, msec, captcha_retry, neg_ms
+FROM records FINAL
+WHERE account = 'acme' AND bot = 'google-flow' AND neg_ms <= -5 AND neg_ms <= -7
+AND config = 'o\'b@c+d:é \\ x'
+ORDER BY neg_ms, jobid DESC LIMIT 1000) GROUP BY key)
+UNION ALL SELECT concat(',{"timestamp":"',
+replaceOne(toString(toDateTime(intDiv(-neg_ms, 1000), 'UTC')), ' ', 'T'), '.',
+substring(toString(1000 + (-neg_ms) % 1000), 2), 'Z',
+'","jobid":"', replaceAll(replaceAll(jobid, '\\', '\\\\'), '"', '\\"'),
+'","config":"', replaceAll(replaceAll(config, '\\', '\\\\'), '"', '\\"'),
+'","endpoint":"', replaceAll(replaceAll(endpoint, '\\', '\\\\'), '"', '\\"'),
+'","status":"', replaceAll(replaceAll(status, '\\', '\\\\'), '"', '\\"'),
+'","func":"', replaceAll(replaceAll(func, '\\', '\\\\'), '"', '\\"'),
+'","code":', toString(code), ',"msec":', toString(msec),
+',"model":"', replaceAll(replaceAll(model, '\\', '\\\\'), '"', '\\"'),
+'","captchaProviders":"', replaceAll(replaceAll(captcha_providers, '\\', '\\\\'), '"', '\\"'),
+'"', if(isNull(captcha_retry), '',
+concat(',"captchaRetry":', toString(assumeNotNull(captcha_retry)))),
+',"tier":"', replaceAll(replaceAll(tier, '\\', '\\\\'), '"', '\\"'),
+'","sku":"', replaceAll(replaceAll(sku, '\\', '\\\\'), '"', '\\"'), '"}') AS line
+FROM records FINAL
+WHERE account = 'acme' AND bot = 'google-flow' AND neg_ms <= -5 AND neg_ms <= -7
+AND config = 'o\'b@c+d:é \\ x'
+ORDER BY neg_ms, jobid DESC LIMIT 1000)
+"""
+
+KLING = r"""
+SELECT line FROM
+(SELECT concat('#', arrayStringConcat(groupArray(line), '\x1e')) AS line FROM
+(SELECT concat(config, '\x09', endpoint, '\x09', status, '\x09', toString(code), '\x09', model,
+'\x09', toString(count()), '\x09', toString(sum(msec)), '\x09',
+toString(count(captcha_retry)), '\x09', toString(ifNull(sum(captcha_retry), 0)), '\x09',
+toString(-max(neg_ms)), '\x09', toString(-min(neg_ms))) AS line
+FROM records FINAL
+WHERE account = 'acme' AND bot = 'kling' AND neg_ms <= -1770940800000 AND neg_ms > -1771027200000
+GROUP BY config, endpoint, status, code, model)
+UNION ALL SELECT concat(',{"timestamp":"',
+replaceOne(toString(toDateTime(intDiv(-neg_ms, 1000), 'UTC')), ' ', 'T'), '.',
+substring(toString(1000 + (-neg_ms) % 1000), 2), 'Z',
+'","jobid":"', replaceAll(replaceAll(jobid, '\\', '\\\\'), '"', '\\"'),
+'","config":"', replaceAll(replaceAll(config, '\\', '\\\\'), '"', '\\"'),
+'","endpoint":"', replaceAll(replaceAll(endpoint, '\\', '\\\\'), '"', '\\"'),
+'","status":"', replaceAll(replaceAll(status, '\\', '\\\\'), '"', '\\"'),
+'","func":"', replaceAll(replaceAll(func, '\\', '\\\\'), '"', '\\"'),
+'","code":', toString(code), ',"msec":', toString(msec),
+',"model":"', replaceAll(replaceAll(model, '\\', '\\\\'), '"', '\\"'), '"}') AS line
+FROM records FINAL
+WHERE account = 'acme' AND bot = 'kling' AND neg_ms <= -1770940800000 AND neg_ms > -1771027200000
+ORDER BY neg_ms, jobid DESC)
+"""
+
+RUNWAYML = r"""
+SELECT line FROM
+(SELECT concat('#', arrayStringConcat(groupArray(line), '\x1e')) AS line FROM
+(SELECT concat(key, '\x09', toString(count()), '\x09', toString(sum(msec)), '\x09',
+toString(count(captcha_retry)), '\x09', toString(ifNull(sum(captcha_retry), 0)), '\x09',
+toString(-max(neg_ms)), '\x09', toString(-min(neg_ms))) AS line FROM
+(SELECT concat(config, '\x09', endpoint, '\x09', status, '\x09', toString(code))
+AS key, msec, captcha_retry, neg_ms
+FROM records FINAL WHERE account = 'acme' AND bot = 'runwayml' AND neg_ms <= 0
+ORDER BY neg_ms, jobid DESC LIMIT 50000) GROUP BY key)
+UNION ALL SELECT concat(',{"timestamp":"',
+replaceOne(toString(toDateTime(intDiv(-neg_ms, 1000), 'UTC')), ' ', 'T'), '.',
+substring(toString(1000 + (-neg_ms) % 1000), 2), 'Z',
+'","jobid":"', replaceAll(replaceAll(jobid, '\\', '\\\\'), '"', '\\"'),
+'","config":"', replaceAll(replaceAll(config, '\\', '\\\\'), '"', '\\"'),
+'","endpoint":"', replaceAll(replaceAll(endpoint, '\\', '\\\\'), '"', '\\"'),
+'","status":"', replaceAll(replaceAll(status, '\\', '\\\\'), '"', '\\"'),
+'","func":"', replaceAll(replaceAll(func, '\\', '\\\\'), '"', '\\"'),
+'","code":', toString(code), ',"msec":', toString(msec), '}') AS line
+FROM records FINAL WHERE account = 'acme' AND bot = 'runwayml' AND neg_ms <= 0
+ORDER BY neg_ms, jobid DESC LIMIT 50000)
+"""
+
+
+def golden(text: str) -> str:
+    return text.strip().replace("\n", " ")
+
+
+def literals(statement: str) -> tuple[str, list[str]]:
+    """A statement with ? for each string literal, and the literals' values.
+
+    A tiny reading of ClickHouse's rules: a literal ends at the first quote that no backslash
+    escapes, and \\xHH is one byte.
+    """
+    plain: list[str] = []
+    values: list[str] = []
+    chars = iter(statement)
+    for char in chars:
+        if char != "'":
+            plain.append(char)
+            continue
+        value = ""
+        for inside in chars:
+            if inside == "'":
+                break
+            if inside == "\\":
+                inside = next(chars)
+                if inside == "x":
+                    inside = chr(int(next(chars) + next(chars), 16))
+                else:
+                    assert inside in "\\'\"", f"\\{inside} is nothing this reader knows"
+            value += inside
+        else:
+            pytest.fail("a literal does not end")
+        plain.append("?")
+        values.append(value)
+    return "".join(plain), values
+
+
+def test_c10_the_answer_of_google_flow_with_limit_and_config_is_this_statement() -> None:
+    question = Question(account="acme", bot="google-flow", limit=1000, config="o'b@c+d:é \\ x")
+    assert sql.answer(question, oldest_ms=5, max_neg_ms=-7) == golden(FLOW)
+
+
+def test_c3_the_answer_of_kling_for_a_day_is_this_statement() -> None:
+    question = Question(account="acme", bot="kling", date="2026-02-13")
+    assert sql.answer(question, oldest_ms=MIDNIGHT - 1) == golden(KLING)
+
+
+def test_c4_the_answer_of_runwayml_without_a_bound_is_this_statement() -> None:
+    question = Question(account="acme", bot="runwayml", limit=50_000)
+    assert sql.answer(question, oldest_ms=0) == golden(RUNWAYML)
+
+
+def test_c22_a_day_is_cut_off_at_the_edge_of_retention() -> None:
+    question = Question(account="acme", bot="kling", date="2026-02-13")
+    assert sql.answer(question, oldest_ms=NOON) == golden(KLING).replace(
+        "neg_ms <= -1770940800000", f"neg_ms <= -{NOON}"
+    )
+
+
+def test_c4_the_bound_of_a_limit_is_searched_with_this_statement() -> None:
+    question = Question(account="acme", bot="kling", limit=100, config="c")
+    searched = (
+        "SELECT neg_ms FROM records WHERE account = 'acme' AND bot = 'kling' AND neg_ms <= {} "
+        "AND config = 'c' ORDER BY neg_ms LIMIT 1 OFFSET 105"
+    )
+    for oldest, since, edge in ((5, None, -5), (5, 9, -9), (9, 5, -9), (0, None, 0)):
+        found = sql.nth_newest(question, skip=105, oldest_ms=oldest, since_ms=since)
+        assert found == searched.format(edge)
+
+
+HOSTILE = st.text(
+    st.sampled_from("\\'\"xnN0`;-/*\0\t\n\r\x1e\x7f\u2018\u2019\u201c{}%?é😀"), max_size=20
+)
+
+
+@given(HOSTILE | st.text(st.characters(exclude_categories=())))
+@settings(max_examples=500, deadline=None)
+def test_c23_a_quoted_text_is_one_literal_and_reads_back_as_itself(text: str) -> None:
+    assert literals(sql.quote(text)) == ("?", [text])
+    assert literals(f"a {sql.quote(text)} b {sql.quote(text)}") == ("a ? b ?", [text, text])
+
+
+@pytest.mark.parametrize(
+    ("text", "literal"),
+    [
+        ("", "''"), ("a", "'a'"), ("'", r"'\''"), ("\\", r"'\\'"), ("\\'", r"'\\\''"),
+        ("\0\n\t\x1f", r"'\x00\x0a\x09\x1f'"), ('"é', "'\"é'"), ("' OR 1=1 --", r"'\' OR 1=1 --'"),
+    ],
+)  # fmt: skip
+def test_c23_quoting(text: str, literal: str) -> None:
+    assert sql.quote(text) == literal
+
+
+ACCOUNT = re.compile(r"WHERE account = $")
+
+
+@given(
+    account=HOSTILE,
+    config=st.none() | HOSTILE | st.just("' OR account = 'other"),
+    bot=st.sampled_from(BOTS),
+    of_day=st.booleans(),
+    bound=st.none() | st.integers(-NOON, 0),
+)
+@settings(max_examples=200, deadline=None)
+def test_c23_each_condition_of_a_question_starts_with_the_account(
+    account: str, config: str | None, bot: str, of_day: bool, bound: int | None
+) -> None:
+    day, limit = ("2026-02-13", None) if of_day else (None, 9)
+    question = Question(account=account, bot=bot, date=day, limit=limit, config=config)
+    tame = Question(account="a", bot=bot, date=day, limit=limit, config=config and "c")
+    for statement, plain in (
+        (
+            sql.answer(question, oldest_ms=7, max_neg_ms=bound),
+            sql.answer(tame, oldest_ms=7, max_neg_ms=bound),
+        ),
+        (
+            sql.nth_newest(question, skip=3, oldest_ms=7, since_ms=NOON),
+            sql.nth_newest(tame, skip=3, oldest_ms=7, since_ms=NOON),
+        ),
+    ):
+        text, values = literals(statement)
+        assert text == literals(plain)[0]  # no value changes anything outside its own literal
+        sources = re.findall(
+            r"FROM records (?:FINAL )?(WHERE account = \? AND bot = \? AND )?", text
+        )
+        assert sources
+        assert all(sources)
+        before = text.split("?")
+        asked = [value for part, value in zip(before, values, strict=False) if ACCOUNT.search(part)]
+        assert asked == [account] * len(sources)
+        assert " OR " not in text
+
+
+def test_c8_an_answer_merges_equal_records_and_is_newest_first() -> None:
+    for bot in BOTS:
+        text, _ = literals(sql.answer(Question(account="a", bot=bot, limit=9), oldest_ms=0))
+        assert text.count("FROM records ") == text.count("FROM records FINAL WHERE") == 2  # R6
+        assert text.count("ORDER BY neg_ms, jobid DESC LIMIT 9") == 2
+
+
+def test_c11_groups_are_told_apart_by_the_fields_a_bot_counts() -> None:
+    plain = ("config", "endpoint", "status", "code")
+    assert sql.counted("mureka") == plain
+    assert sql.counted("luma") == (*plain, "model")
+    assert sql.counted("google-flow") == (*plain, "model", "captcha_providers", "tier", "sku")
+
+
+def test_c10_the_keys_of_each_bots_rows_are_in_order() -> None:
+    for bot in BOTS:
+        statement = sql.answer(Question(account="a", bot=bot, limit=1), oldest_ms=0)
+        keys = re.findall(r'"(\w+)":', statement)
+        assert keys == [field.key for field in fields(bot)]
+
+
+def test_r6_the_table_is_sorted_by_identity_and_keeps_the_highest_version() -> None:
+    ((create,),) = sql.migrations(" SETTINGS x = 1")
+    assert create == (
+        "CREATE TABLE IF NOT EXISTS records (account LowCardinality(String), "
+        "bot LowCardinality(String), neg_ms Int64, jobid String, config LowCardinality(String), "
+        "endpoint LowCardinality(String), status LowCardinality(String), "
+        "func LowCardinality(String), code UInt16, msec UInt32, model LowCardinality(String), "
+        "captcha_providers LowCardinality(String), captcha_retry Nullable(UInt16), "
+        "tier LowCardinality(String), sku LowCardinality(String), version UInt64) "
+        "ENGINE = ReplacingMergeTree(version) "
+        "PARTITION BY toYYYYMM(toDate(intDiv(-neg_ms, 1000), 'UTC')) "
+        "ORDER BY (account, bot, neg_ms, jobid) SETTINGS x = 1"
+    )
+
+
+def test_c22_numbers_of_a_statement_are_numbers() -> None:
+    assert sql.drop_month(202602) == "ALTER TABLE records DROP PARTITION 202602"
+    assert sql.write_version(3) == "INSERT INTO schema_versions VALUES (3)"
+    for statement in (sql.drop_month, sql.write_version):
+        with pytest.raises(ValueError, match="format code"):
+            statement("1; DROP TABLE records")  # type: ignore[arg-type]
