@@ -9,20 +9,20 @@ from pathlib import Path
 
 from genmeter import sql
 from genmeter.app import Service
-from tests.support import settings
+from tests.support import settings as of_test
 
 today = sql.migrations
 
 
-def later(table_settings: str) -> tuple[tuple[str, ...], ...]:
+def later(settings: str) -> tuple[tuple[str, ...], ...]:
     """Today's steps, and one that adds a column."""
     step = f"ALTER TABLE {sql.TABLE} ADD COLUMN IF NOT EXISTS region String DEFAULT 'somewhere'"
-    return (*today(table_settings), (step,))
+    return (*today(settings), (step,))
 
 
 if __name__ == "__main__":
     sql.migrations = later
-    with Service(settings(Path(sys.argv[1]))) as service:
+    with Service(of_test(Path(sys.argv[1]))) as service:
         engine = service.store._engine
         for question in (
             f"SELECT count() FROM {sql.TABLE} FINAL",

@@ -117,6 +117,25 @@ def test_a_folder_that_cannot_be_is_one_clear_line(tmp_path: Path) -> None:
     assert "Not a directory" in told(done)[0]
 
 
+def test_a_folder_whose_name_the_engine_would_misread_is_one_clear_line(tmp_path: Path) -> None:
+    for name in ("a{1,2}b", "a*b", "a'b", "a?b", "a[b", "a\\b"):
+        done = genmeter("serve", "--port", "0", "--data", str(tmp_path / name))
+        assert done.returncode == 2, name
+        assert len(told(done)) == 1
+        assert "must not hold any of" in told(done)[0]
+
+
+def test_a_folder_with_blanks_and_letters_of_any_kind_works(tmp_path: Path) -> None:
+    data = tmp_path / "my dätä (1), $x;日本"
+    token = new_token(data, "acme")
+    with Process(data) as server:
+        url = f"{server.base_url}/v2/account/stats?bot=luma"
+        headers = {"Authorization": f"Bearer {token}"}
+        record = {"bot": "luma", "config": "c", "endpoint": "e", "code": 200, "msec": 1}
+        assert httpx2.post(url, json=record, headers=headers).status_code == 200
+        assert httpx2.get(url, headers=headers).json()["total"] == 1
+
+
 def test_all_bad_settings_are_reported_together(tmp_path: Path) -> None:
     done = genmeter(
         "serve", "--port", "eighty", "--retention-days", "-1", "--data", str(tmp_path / "d"),

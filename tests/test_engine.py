@@ -55,6 +55,11 @@ def test_an_insert_is_one_part_a_month(engine: Engine) -> None:
     assert sorted(parts.split()) == sorted(b"0 20000 1 20000 2 20000".split())
 
 
+def test_rows_that_the_engine_does_not_take_are_never_acknowledged(engine: Engine) -> None:
+    with pytest.raises(EngineError, match="took 0 of 1 rows"):
+        engine.insert("seam", COLUMNS, b"\n")
+
+
 def test_a_broken_insert_stores_nothing_and_is_ours(engine: Engine) -> None:
     with pytest.raises(EngineError):
         engine.insert("seam", COLUMNS, rows(1) + b'{"n": "not a number"}\n')

@@ -138,7 +138,7 @@ class Accounts:
             return [_token(row) for row in connection.execute(query)]
 
     def revoke(self, token_id: str, *, now_ms: int) -> bool:
-        """Make a token open nothing any more; False where there is none of that id in force."""
+        """Make a token open nothing any more; False where none of that id is left to revoke."""
         with self._begin() as connection:
             changed = connection.execute(
                 _tokens.update()

@@ -93,7 +93,8 @@ def decompress(body: bytes, coding: str) -> bytes:
         return body
     try:
         if coding == "gzip":
-            plain = gzip.GzipFile(fileobj=io.BytesIO(body)).read(MAX_BODY_BYTES + 1)
+            with gzip.GzipFile(fileobj=io.BytesIO(body)) as file:
+                plain = file.read(MAX_BODY_BYTES + 1)
         elif coding == "zstd":
             plain = _unzstd(body)
         else:
@@ -117,7 +118,7 @@ def _unzstd(body: bytes) -> bytes:
         step, rest = rest[:_ZSTD_STEP], rest[_ZSTD_STEP:]
         plain += frame.decompress(step)
         if len(plain) > MAX_BODY_BYTES:
-            break
+            raise _too_large()
         if frame.eof:
             rest = memoryview(body)[len(body) - len(rest) - len(frame.unused_data) :]
             if rest:

@@ -82,9 +82,9 @@ def _given(params: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     """The parameters that count: known ones with a value (C6)."""
     given: dict[str, list[str]] = {}
     for name, value in params:
-        if name in _KNOWN:
+        if name in _KNOWN and value:
             given.setdefault(name, []).append(value)
-    return {name: values for name, values in given.items() if values != [""]}
+    return given
 
 
 def _limit(text: str | None, faults: list[str]) -> int | None:

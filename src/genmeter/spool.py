@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Final
 
 MEMORY_BYTES: Final = 8 * 2**20
-PIECE_BYTES: Final = 256 * 2**10
+PIECE_BYTES: Final = 512 * 2**10
 """How much :meth:`Spool.read` returns at the most."""
 
 

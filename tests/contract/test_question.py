@@ -188,6 +188,11 @@ def test_c6_an_empty_parameter_counts_as_not_given(client: Client) -> None:
     assert answer["total"] == 1
 
 
+def test_c6_empty_ones_beside_a_given_one_do_not_count(client: Client) -> None:
+    empties = [("bot", ""), ("bot", "luma"), ("limit", ""), ("limit", ""), ("config", "")]
+    assert client.ask(empties).json() == {"bot": "luma", "date": TODAY, "total": 0, "data": []}
+
+
 @pytest.mark.parametrize("name", ["bot", "date", "limit", "config"])
 def test_c6_a_parameter_given_twice_is_400(client: Client, name: str) -> None:
     good: dict[str, str] = {"bot": "kling", name: "kling"}

@@ -61,5 +61,5 @@ def revoke(token_id: str, **flags: str | None) -> None:
     values = load("token revoke", flags)
     with closing(Accounts.in_folder(values["data"])) as accounts:
         if not accounts.revoke(token_id, now_ms=now_ms()):
-            raise BadRequestError(f'there is no token "{token_id}" in force; see token list')
+            raise BadRequestError(f'there is no token "{token_id}" left to revoke; see token list')
     click.echo(f"revoked {token_id}")

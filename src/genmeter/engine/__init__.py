@@ -29,7 +29,7 @@ class Engine(Protocol):
         """
 
     def insert(self, table: str, columns: Mapping[str, str], rows: bytes) -> None:
-        """Insert NDJSON ``rows``; when it returns they are on disk and visible.
+        """Insert NDJSON ``rows``, each with a line end; they are then on disk and visible.
 
         ``columns`` maps names to types. The rows of one month become visible together or, after
         a failure, not at all.
