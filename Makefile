@@ -32,14 +32,11 @@ check: $(READY)  ## formatting, lint, types, direction of imports
 	$(BIN)/lint-imports
 
 bench: $(READY)  ## figures beside a peer's, as ratios, in one run
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r bench/requirements.lock
 	$(BIN)/python -m bench $(BENCH_FLAGS)
 
 lock: $(READY)  ## pin all dependencies anew, with hashes
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-	  --extra server --group dev -o requirements.lock pyproject.toml --upgrade
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-	  --extra server --group dev --group bench -c requirements.lock -o bench/requirements.lock pyproject.toml --upgrade
+	  --extra server --group dev --group bench -o requirements.lock pyproject.toml --upgrade
 
 clean:  ## remove what the targets made
 	rm -rf $(VENV) .demo-data .bench-data .mypy_cache .pytest_cache .ruff_cache .hypothesis

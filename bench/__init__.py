@@ -1,0 +1,5 @@
+"""Figures of genmeter beside a peer's, as ratios, in one run: ``python -m bench --help``.
+
+The peer is what a good team would write first: FastAPI, SQLAlchemy and PostgreSQL. Both hold the
+same records, are asked the same questions over HTTP in turn, and must give the same answers.
+"""
