@@ -34,7 +34,7 @@ _FRESH_DAYS = 2.0
 """How old a store may be, in days. An older one is not like a store in use: its newest records
 are no longer where the service looks for them first."""
 
-_SETTLE_S = 240.0
+_SETTLE_S = 120.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -108,18 +108,22 @@ class _Genmeter:
 
     def finish(self) -> None:
         """Close it when nothing is left to merge, so that no measurement meets a merge."""
-        settle(self._engine)
+        settle(self._engine, removed=True)
         self._engine.close()
 
 
-def settle(engine: Embedded) -> None:
-    """Wait until the engine merges nothing and has removed what it has merged."""
-    quiet = 0
+def settle(engine: Embedded, *, removed: bool) -> None:
+    """Wait until the engine merges nothing and, if ``removed``, holds nothing it has merged.
+
+    An engine with nothing to do takes its time with removing, hence the bound.
+    """
     until = time.monotonic() + _SETTLE_S
+    quiet = 0
     while quiet < 3 and time.monotonic() < until:
-        merging = engine.fetch("SELECT count() FROM system.merges")
-        old = engine.fetch("SELECT count() FROM system.parts WHERE NOT active")
-        quiet = quiet + 1 if int(merging) == 0 and int(old) == 0 else 0
+        left = int(engine.fetch("SELECT count() FROM system.merges"))
+        if removed:
+            left += int(engine.fetch("SELECT count() FROM system.parts WHERE NOT active"))
+        quiet = 0 if left else quiet + 1
         time.sleep(1)
 
 

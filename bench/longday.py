@@ -72,5 +72,5 @@ def _fill(folder: Path, records: int, end_ms: int, seed: int) -> None:
         done += len(rows)
     if done != records:
         raise RuntimeError(f"{done} records came of {records}")
-    settle(engine)
+    settle(engine, removed=False)
     engine.close()
