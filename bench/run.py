@@ -6,6 +6,7 @@ import platform
 from datetime import UTC, datetime
 
 from bench import fill, ingest, longday, reads
+from bench.machine import two_over_one
 from bench.peer import Peer
 from bench.plan import Plan
 from bench.postgres import Cluster, PostgresError
@@ -26,6 +27,7 @@ def run(plan: Plan) -> Report:
         "at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
     }
     plan.folder.mkdir(parents=True, exist_ok=True)
+    speedups = [two_over_one()]
     with contextlib.ExitStack() as stack:
         peer = _peer(plan, stack)
         aside(fill.fill, plan, None if peer is None else peer.databases)
@@ -33,9 +35,13 @@ def run(plan: Plan) -> Report:
         ingest.measure(plan, peer, report)
     if plan.stream_records:
         longday.measure(plan, report)
+    speedups.append(two_over_one())
+    report.figures["two_threads_over_one"] = speedups
     print(
         f"\n{plan.records:,} records, {plan.accounts} accounts, {plan.days} days; "
-        f"{os.cpu_count()} cores; medians of {plan.repeats} or more\n\n{report.table()}"
+        f"{os.cpu_count()} cores, on which two threads did {speedups[0]:.1f} times the work of one "
+        f"before and {speedups[1]:.1f} times after; medians of {plan.repeats} or more\n\n"
+        f"{report.table()}"
     )
     for fault in report.faults:
         print(f"WRONG: {fault}")
