@@ -1,9 +1,9 @@
 """The one writer: a bounded queue, a thread, one INSERT for all that wait, then the answers.
 
 A request is answered when its rows are on disk (R5). While one INSERT runs the next requests
-gather, and go together in the next one. The writer pauses between two INSERTs: at least
-``PAUSE_S``, and as long as the last one took, which leaves half of the time to merges and readers
-however fast requests come.
+gather, and go together in the next one. The writer rests between two INSERTs: at least until
+``PAUSE_S`` from the start of the last one, and for a share of what that one took, so that merges
+and readers get their turn however fast requests come.
 """
 
 import asyncio
@@ -22,8 +22,12 @@ from genmeter.records import Row
 log = logging.getLogger(__name__)
 
 PAUSE_S: Final = 0.02
-"""Least time from the start of one INSERT to the next, in seconds: some 40 parts a second at the
+"""Least time from the start of one INSERT to the next, in seconds: some 50 parts a second at the
 most, which merges keep up with."""
+
+REST: Final = 0.25
+"""How long the writer rests after an INSERT, as a share of the time it took. An INSERT uses one
+processor, and waits for the disk half of its time."""
 
 BATCH_ROWS: Final = 20_000
 """An INSERT takes waiting requests until it holds this many rows."""
@@ -108,7 +112,8 @@ class Writer:
             took = time.monotonic() - started
             with self._changed:
                 if not self._closing:
-                    self._changed.wait_for(lambda: self._closing, max(took, PAUSE_S - took))
+                    rest = max(PAUSE_S - took, took * REST)
+                    self._changed.wait_for(lambda: self._closing, rest)
 
     def _next_batch(self) -> list[_Submission]:
         """Whole requests in their order, up to some size; none when all is done."""
