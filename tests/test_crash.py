@@ -86,7 +86,9 @@ def test_nothing_acknowledged_is_lost_and_no_request_is_torn(
             ]
             for poster in posters:
                 poster.start()
-            time.sleep(chance.uniform(0.3, 2.0))
+            while not any(poster.acknowledged for poster in posters):
+                time.sleep(0.01)
+            time.sleep(chance.uniform(0.0, 1.5))
             server.kill()
             for poster in posters:
                 poster.join(60)
