@@ -12,7 +12,7 @@ import zstandard
 from genmeter.bots import BOTS
 from genmeter.clock import DAY_MS, iso
 from genmeter.errors import EngineError
-from tests.support import NOON_MS, Client, Running, job
+from tests.support import NOON_MS, TODAY, Client, Running, job
 
 NDJSON = "application/x-ndjson"
 
@@ -229,6 +229,17 @@ def test_r6_sending_again_replaces(client: Client) -> None:
     assert client.stats(bot="google-flow", config="a@example.com")["total"] == 0
     assert client.stats(bot="google-flow", config="a@example.com", limit=10)["total"] == 0
     assert client.stats(bot="google-flow", config="b@example.com", limit=10)["total"] == 1
+
+
+def test_r6_a_filter_never_brings_back_what_was_corrected(client: Client) -> None:
+    jobs = [job(NOON_MS - n, jobid=f"j{n}", config="a@example.com") for n in range(3000)]
+    client.record(*jobs)
+    client.record(*(one | {"config": "b@example.com"} for one in jobs[::2]))
+    for config in ("a@example.com", "b@example.com"):
+        for params in ({"date": TODAY}, {"limit": 1499}, {"limit": 50_000}):
+            answer = client.stats(bot="google-flow", config=config, **params)
+            assert answer["total"] == min(1500, params.get("limit", 1500))
+            assert answer["summary"]["by_config"] == {config: answer["total"]}
 
 
 def test_r6_within_one_request_the_last_one_wins(client: Client) -> None:
