@@ -129,21 +129,17 @@ def answer(question: Question, *, oldest_ms: int, max_neg_ms: int | None = None)
     source = f"FROM {TABLE} FINAL WHERE {_matching(question, oldest_ms, max_neg_ms)}"
     newest = f" {_ORDER} LIMIT {question.limit:d}" if question.limit else f" {_ORDER}"
     keys = [f"toString({key})" if key == "code" else key for key in counted(question.bot)]
+    grouped, by = source, ", ".join(counted(question.bot))
     if question.limit:
         # One text is moved faster by the sort than the columns it is made of.
-        keys, by, source_of_groups = (
-            ["key"],
-            "key",
-            f"FROM (SELECT {_joined(keys)} AS key, msec, captcha_retry, neg_ms {source}{newest})",
-        )
-    else:
-        by, source_of_groups = ", ".join(counted(question.bot)), source
+        inner = f"SELECT {_joined(keys)} AS key, msec, captcha_retry, neg_ms {source}{newest}"
+        keys, grouped, by = ["key"], f"FROM ({inner})", "key"
     group = _joined(keys + _SUMS)
     return (
         "SELECT line FROM ("
         f"SELECT concat('{GROUPS_MARK.decode()}', "
         f"arrayStringConcat(groupArray(line), '{_escaped(GROUP_END)}')) AS line FROM ("
-        f"SELECT {group} AS line {source_of_groups} GROUP BY {by}) "
+        f"SELECT {group} AS line {grouped} GROUP BY {by}) "
         f"UNION ALL SELECT {_row(question.bot)} AS line {source}{newest})"
     )
 
