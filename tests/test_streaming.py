@@ -87,7 +87,7 @@ def test_a_million_rows_are_streamed_in_bounded_memory(filled: Filled) -> None:
         tail = chunk
         chunk = response.read(1 << 20)
     connection.close()
-    assert tail.endswith(b'"}\n]}')
+    assert tail.endswith(b'"}\t\n]}')
     assert rows == RECORDS
     assert size > 300 * 2**20
     assert filled.server.resident_mb("VmHWM") < LIMIT_MB

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genmeter.bots import BOTS
-from genmeter.summary import Group, Summary, fold, percent, time_span, total
+from genmeter.clock import iso
+from genmeter.summary import Group, Summary, Totals, fold, percent, time_span
 
 DAY: Final = 86_400_000
 MORNING: Final = 1_770_940_803_000  # 2026-02-13T00:00:03.000Z
@@ -35,26 +36,15 @@ FIELDS: Final = (
 )
 
 
-def group(rows: int = 1, **changes: Any) -> Group:
-    values: Row = {
-        "config": "c", "code": 200, "endpoint": "e", "status": "OK", "rows": rows, "msec": 0,
-        "with_retry": 0, "retries": 0, "earliest_ms": MORNING, "latest_ms": MORNING,
-    }  # fmt: skip
-    return Group(**(values | changes))
+def group(rows: int = 1, **changes: Any) -> tuple[Group, int]:
+    """So many rows that are equal."""
+    values: Row = {"config": "c", "code": 200, "endpoint": "e", "status": "OK"}
+    return Group(**(values | changes)), rows
 
 
-def of_rows(rows: Sequence[Row]) -> Group:
-    """The group of rows that are equal in every counted field."""
-    retries = [row["retry"] for row in rows if row["retry"] is not None]
-    return Group(
-        **{name: rows[0][name] for name in FIELDS},
-        rows=len(rows),
-        msec=sum(row["msec"] for row in rows),
-        with_retry=len(retries),
-        retries=sum(retries),
-        earliest_ms=min(row["ms"] for row in rows),
-        latest_ms=max(row["ms"] for row in rows),
-    )
+def of(*groups: tuple[Group, int], msec: int = 0, latest_ms: int = MORNING) -> Totals:
+    """What was counted of an answer that begins in the morning."""
+    return Totals(groups=groups, msec=msec, earliest=iso(MORNING), latest=iso(latest_ms))
 
 
 def half_up(value: Fraction, decimals: int) -> Decimal:
@@ -156,15 +146,23 @@ ROW = st.fixed_dictionaries(
 def test_c11_to_c18_the_summary_is_that_of_its_rows(
     bot: str, rows: list[Row], random: Any, split: bool
 ) -> None:
-    parts: dict[tuple[Any, ...], list[Row]] = {}
+    counts: Counter[tuple[Any, ...]] = Counter()
     for row in rows:  # groups may also come split, in any order: the sums are the same
-        part = (*(row[name] for name in FIELDS), random.random() < 0.5 if split else None)
-        parts.setdefault(part, []).append(row)
-    groups = [of_rows(part) for part in parts.values()]
+        part = random.random() < 0.5 if split else None
+        counts[(*(row[name] for name in FIELDS), row["retry"], part)] += 1
+    groups = [
+        (Group(**dict(zip(FIELDS, values, strict=False)), captcha_retry=values[-2]), count)
+        for values, count in counts.items()
+    ]
     random.shuffle(groups)
-    assert total(groups) == len(rows)
+    totals = Totals(
+        groups=groups,
+        msec=sum(row["msec"] for row in rows),
+        earliest=iso(min(row["ms"] for row in rows)),
+        latest=iso(max(row["ms"] for row in rows)),
+    )
     expected = by_hand(bot, rows)
-    found = encoded(fold(bot, groups))
+    found = encoded(fold(bot, totals))
     assert list(found) == list(expected)
     assert {key: in_order(value) for key, value in found.items()} == expected
 
@@ -196,38 +194,38 @@ def test_c12_success_rate_is_rounded_half_up(part: int, whole: int, text: str) -
 
 def test_c12_only_2xx_is_success() -> None:
     for code, rate in {199: "0.0%", 200: "100.0%", 299: "100.0%", 300: "0.0%", 0: "0.0%"}.items():
-        assert fold("kling", [group(code=code)]).success_rate == rate
+        assert fold("kling", of(group(code=code))).success_rate == rate
 
 
 @pytest.mark.parametrize(("msec", "rows", "mean"), [(1, 2, 1), (3, 2, 2), (4, 3, 1), (0, 9, 0)])
 def test_c13_avg_msec_is_rounded_half_up(msec: int, rows: int, mean: int) -> None:
-    assert fold("mureka", [group(rows, msec=msec)]).avg_msec == mean
+    assert fold("mureka", of(group(rows), msec=msec)).avg_msec == mean
 
 
 def test_c13_avg_msec_is_exact_where_floats_are_not() -> None:
     rows = 2**30
-    assert fold("mureka", [group(rows, msec=rows * (2**32 - 2) + rows // 2)]).avg_msec == 2**32 - 1
-    below = group(rows, msec=rows * (2**32 - 2) + rows // 2 - 1)
-    assert fold("mureka", [below]).avg_msec == 2**32 - 2
+    half = rows * (2**32 - 2) + rows // 2
+    assert fold("mureka", of(group(rows), msec=half)).avg_msec == 2**32 - 1
+    assert fold("mureka", of(group(rows), msec=half - 1)).avg_msec == 2**32 - 2
 
 
 def test_c14_codes_are_in_numeric_order_and_others_by_count() -> None:
     groups = [group(1, code=n, config=c) for n, c in ((1000, "b"), (99, "a"), (200, "z"), (5, "z"))]
-    summary = fold("kling", groups)
+    summary = fold("kling", of(*groups))
     assert list(summary.by_code) == ["5", "99", "200", "1000"]
     assert list(summary.by_config.items()) == [("z", 2), ("a", 1), ("b", 1)]
 
 
 def test_c15_rows_without_a_model_are_not_in_by_model() -> None:
-    summary = encoded(fold("kling", [group(24), group(2378, model="kling-v2-6")]))
+    summary = encoded(fold("kling", of(group(24), group(2378, model="kling-v2-6"))))
     assert summary["by_model"] == {"kling-v2-6": 2378}
-    assert encoded(fold("kling", [group()]))["by_model"] == {}
-    assert "by_model" not in encoded(fold("midjourney", [group(model="niji")]))
+    assert encoded(fold("kling", of(group())))["by_model"] == {}
+    assert "by_model" not in encoded(fold("midjourney", of(group(model="niji"))))
 
 
 def test_c16_every_occurrence_of_a_provider_counts() -> None:
     tried = [group(2, captcha_providers=" CapSolver ,2Captcha,CapSolver,, "), group(9)]
-    assert encoded(fold("google-flow", tried))["by_captcha_provider"] == {
+    assert encoded(fold("google-flow", of(*tried)))["by_captcha_provider"] == {
         "CapSolver": 4, "2Captcha": 2,
     }  # fmt: skip
 
@@ -242,12 +240,16 @@ def test_c16_every_occurrence_of_a_provider_counts() -> None:
 def test_c16_avg_captcha_retry_has_one_decimal_where_it_needs_one(
     retries: int, rows: int, text: bytes
 ) -> None:
-    summary = fold("google-flow", [group(1000), group(rows, with_retry=rows, retries=retries)])
+    each, more = divmod(retries, rows)
+    groups = [group(1000), group(rows - more, captcha_retry=each)]
+    if more:
+        groups.append(group(more, captcha_retry=each + 1))
+    summary = fold("google-flow", of(*groups))
     assert b'"avg_captcha_retry":' + text + b"," in msgspec.json.encode(summary)
 
 
 def test_c16_without_any_captcha_retry_there_is_no_mean() -> None:
-    assert "avg_captcha_retry" not in encoded(fold("google-flow", [group(5)]))
+    assert "avg_captcha_retry" not in encoded(fold("google-flow", of(group(5))))
 
 
 def test_c17_lookup_has_the_tiers_and_skus_present() -> None:
@@ -256,7 +258,7 @@ def test_c17_lookup_has_the_tiers_and_skus_present() -> None:
         group(2),
         group(1, tier="PAYGATE_TIER_NEW", sku="G1_NEW"),
     ]
-    summary = encoded(fold("google-flow", groups))
+    summary = encoded(fold("google-flow", of(*groups)))
     assert summary["by_tier"] == {"PAYGATE_TIER_TWO": 3, "(empty)": 2, "PAYGATE_TIER_NEW": 1}
     assert summary["lookup"] == {
         "tiers": {
@@ -304,12 +306,19 @@ def test_c18_any_span(ms: int) -> None:
 
 
 def test_c11_a_summary_of_google_flow_as_its_bytes() -> None:
-    one = group(
-        3, config="ops@example.com", code=201, endpoint="post-images", status="Created", msec=10,
-        model="imagen-4", captcha_providers="CapSolver", with_retry=2, retries=5,
-        tier="PAYGATE_TIER_ONE", sku="G1_TIER1", latest_ms=MORNING + 86_315_000,
-    )  # fmt: skip
-    assert msgspec.json.encode(fold("google-flow", [one])).decode() == (
+    values = {
+        "config": "ops@example.com", "code": 201, "endpoint": "post-images", "status": "Created",
+        "model": "imagen-4", "captcha_providers": "CapSolver", "tier": "PAYGATE_TIER_ONE",
+        "sku": "G1_TIER1",
+    }  # fmt: skip
+    three = of(
+        group(1, **values),
+        group(1, **values, captcha_retry=2),
+        group(1, **values, captcha_retry=3),
+        msec=10,
+        latest_ms=MORNING + 86_315_000,
+    )
+    assert msgspec.json.encode(fold("google-flow", three)).decode() == (
         '{"from":"2026-02-13T00:00:03.000Z","to":"2026-02-13T23:58:38.000Z",'
         '"time_span":"23 hours 58 minutes","by_config":{"ops@example.com":3},"by_code":{"201":3},'
         '"by_endpoint":{"post-images":3},"by_status":{"Created":3},"success_rate":"100.0%",'

@@ -25,6 +25,11 @@ def iso(ms: int) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03d}Z"
 
 
+def from_iso(text: str) -> int:
+    """Milliseconds since 1970 of a timestamp as :func:`iso` writes it."""
+    return to_ms(datetime.fromisoformat(text))
+
+
 def utc_date(ms: int) -> str:
     """The UTC day a moment lies in, as ``YYYY-MM-DD``."""
     return iso(ms)[:10]

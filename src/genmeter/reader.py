@@ -15,12 +15,12 @@ from typing import TypeVar
 
 import msgspec
 
-from genmeter import summary
 from genmeter.errors import EngineError
 from genmeter.query import Question
 from genmeter.spool import Spool
 from genmeter.store import Again, Part
-from genmeter.summary import Group, Summary
+from genmeter.summary import Summary, fold
+from genmeter.tally import Tally
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -77,9 +77,9 @@ class Reader:
     ) -> AsyncIterator[AsyncIterator[bytes | memoryview]]:
         """The body that answers ``question`` (C7), in pieces.
 
-        Entering waits for the summary, so that an engine that fails before it raises EngineError
-        here. One that fails later raises in the middle of the pieces: the answer must then be
-        broken off, since it is not whole.
+        The summary comes first and needs all rows: entering waits for the last of them, so that
+        an engine that fails raises EngineError here. What can fail later is the disk with the
+        rows on it; the answer must then be broken off.
         """
         spool = Spool(self._folder)
         head: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
@@ -105,25 +105,21 @@ class Reader:
         try:
             if gone.is_set():
                 return
-            total: int | None = None
-            rows = 0
+            first = True
             parts = self._ask(question, now_ms)
             with contextlib.closing(parts):
                 for part in parts:
                     if gone.is_set() or self._closing.is_set():
                         raise _GoneError
-                    if isinstance(part, Again):
-                        spool.clear()
-                        rows = 0
-                    elif isinstance(part, list):
-                        total = summary.total(part)
+                    if isinstance(part, Tally):
                         loop.call_soon_threadsafe(_resolve, head, _head(question, part))
+                    elif isinstance(part, Again):
+                        spool.clear()
+                        first = True
                     else:
                         # The array's first element has no comma before it.
-                        spool.write(part if rows else memoryview(part)[1:])
-                        rows += part.count(b"\n")  # a text holds no line end (R3)
-            if rows != total:
-                raise EngineError(f"{rows} rows came with groups of {total}")
+                        spool.write(memoryview(part)[1:] if first else part)
+                        first = False
             spool.finish()
         except _GoneError:
             loop.call_soon_threadsafe(_refuse, head, EngineError("the server is shutting down"))
@@ -135,15 +131,15 @@ class Reader:
             spool.finish(error)
 
 
-def _head(question: Question, groups: list[Group]) -> bytes:
+def _head(question: Question, tally: Tally) -> bytes:
     """The answer's beginning, up to where its first row goes."""
     head = Head(
         bot=question.bot,
         date=question.date,
         limit=question.limit,
         config=question.config,
-        total=summary.total(groups),
-        summary=summary.fold(question.bot, groups) if groups else None,
+        total=tally.rows,
+        summary=fold(question.bot, tally.totals()) if tally.rows else None,
     )
     return msgspec.json.encode(head)[:-1] + b',"data":['
 

@@ -7,9 +7,9 @@ Two choices shape the text (measurements: docs/decisions.md):
 
 - The sort key holds the timestamp negated, so that "newest first" is the order on disk and an
   answer of any length is read in order, without a sort.
-- A row leaves the engine as finished JSON text, one line each and a comma before it, and the
-  summary's groups leave in the same statement: one snapshot, so that ``total`` and ``data`` cannot
-  disagree.
+- A row leaves the engine as finished JSON text in one scan. What tells groups of rows apart stands
+  between marks that JSON allows there, so that the summary is counted from the very text that is
+  sent (:mod:`genmeter.tally`), and cannot disagree with it.
 """
 
 from typing import Final
@@ -42,21 +42,12 @@ COLUMNS: Final = {
 PARTITION: Final = "toYYYYMM(toDate(intDiv(-neg_ms, 1000), 'UTC'))"
 """The UTC month of a record: the unit that retention drops."""
 
-GROUPS_MARK: Final = b"#"
-GROUP_END: Final = "\x1e"
-FIELD_END: Final = "\t"
-"""Marks in the one line that carries all groups. R3 keeps control characters out of texts, and a
-row's line starts with a comma, so neither mark can be anything else."""
+MARK: Final = "\t"
+ROW_END: Final = "}\t\n"
+"""A row is ``,{own MARK shared MARK msec MARK shared`` and ``ROW_END``: JSON with a tab at four
+places where JSON allows one. ``own`` and ``msec`` differ from row to row, what is shared tells
+groups apart. R3 keeps control characters out of texts, so neither can be anything else."""
 
-_SUMS: Final = [
-    "toString(count())",
-    "toString(sum(msec))",
-    "toString(count(captcha_retry))",
-    "toString(ifNull(sum(captcha_retry), 0))",
-    "toString(-max(neg_ms))",
-    "toString(-min(neg_ms))",
-]
-_ORDER: Final = "ORDER BY neg_ms, jobid DESC"
 _TIMESTAMP: Final = (
     "replaceOne(toString(toDateTime(intDiv(-neg_ms, 1000), 'UTC')), ' ', 'T'), "
     "'.', substring(toString(1000 + (-neg_ms) % 1000), 2), 'Z'"
@@ -121,32 +112,15 @@ def nth_newest(question: Question, *, skip: int, oldest_ms: int, since_ms: int |
 
 
 def answer(question: Question, *, oldest_ms: int, max_neg_ms: int | None = None) -> str:
-    """The groups of the rows that answer ``question`` in one line, and the rows, newest first.
+    """The rows that answer ``question``, newest first, each a text with ``MARK`` in it.
 
-    The line of groups starts with ``GROUPS_MARK`` and may come anywhere between the rows.
     ``max_neg_ms`` promises that enough rows are at least that new.
     """
-    source = f"FROM {TABLE} FINAL WHERE {_matching(question, oldest_ms, max_neg_ms)}"
-    newest = f" {_ORDER} LIMIT {question.limit:d}" if question.limit else f" {_ORDER}"
-    keys = [f"toString({key})" if key == "code" else key for key in counted(question.bot)]
-    grouped, by = source, ", ".join(counted(question.bot))
-    if question.limit:
-        # One text is moved faster by the sort than the columns it is made of.
-        inner = f"SELECT {_joined(keys)} AS key, msec, captcha_retry, neg_ms {source}{newest}"
-        keys, grouped, by = ["key"], f"FROM ({inner})", "key"
-    group = _joined(keys + _SUMS)
+    limit = f" LIMIT {question.limit:d}" if question.limit else ""
     return (
-        "SELECT line FROM ("
-        f"SELECT concat('{GROUPS_MARK.decode()}', "
-        f"arrayStringConcat(groupArray(line), '{_escaped(GROUP_END)}')) AS line FROM ("
-        f"SELECT {group} AS line {grouped} GROUP BY {by}) "
-        f"UNION ALL SELECT {_row(question.bot)} AS line {source}{newest})"
+        f"SELECT {_row(question.bot)} AS line FROM {TABLE} FINAL "
+        f"WHERE {_matching(question, oldest_ms, max_neg_ms)} ORDER BY neg_ms, jobid DESC{limit}"
     )
-
-
-def counted(bot: str) -> tuple[str, ...]:
-    """The columns whose values tell groups of ``bot`` apart, in the order of the groups' line."""
-    return tuple(field.column for field in fields(bot) if field.counted)
 
 
 def _matching(question: Question, oldest_ms: int, max_neg_ms: int | None = None) -> str:
@@ -170,27 +144,27 @@ def _row(bot: str) -> str:
 
     A comma comes first, so that rows after rows are elements of an array as they are.
     """
+    mark = _escaped(MARK)
     parts = "',{"
     for field in fields(bot):
         comma = "" if parts == "',{" else ","
         if field.optional:
             some = f"concat('{comma}\"{field.key}\":', toString(assumeNotNull({field.column})))"
             parts += f"', if(isNull({field.column}), '', {some}), '"
+        elif field.column == "msec":
+            parts += f"{comma}\"{field.key}\":{mark}', toString({field.column}), '{mark}"
         elif field.kind == "number":
             parts += f"{comma}\"{field.key}\":', toString({field.column}), '"
         else:
             value = _TIMESTAMP if field.kind == "timestamp" else _escape(field.column)
-            parts += f'{comma}"{field.key}":"\', {value}, \'"'
-    return f"concat({parts}}}')"
+            after = mark if field.column == "jobid" else ""
+            parts += f'{comma}"{field.key}":"\', {value}, \'"{after}'
+    return f"concat({parts}{_escaped(ROW_END)}')"
 
 
 def _escape(column: str) -> str:
     """A text column as the inside of a JSON string; R3 leaves two characters to escape."""
     return rf"""replaceAll(replaceAll({column}, '\\', '\\\\'), '"', '\\"')"""
-
-
-def _joined(parts: list[str]) -> str:
-    return "concat(" + f", '{_escaped(FIELD_END)}', ".join(parts) + ")"
 
 
 def _escaped(mark: str) -> str:

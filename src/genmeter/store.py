@@ -10,13 +10,13 @@ from typing import Final
 
 import msgspec
 
-from genmeter import sql, summary
+from genmeter import sql
 from genmeter.clock import DAY_MS, utc_date
 from genmeter.engine import Engine
 from genmeter.errors import EngineError, NewerSchemaError
 from genmeter.query import Question
 from genmeter.records import Row, retention_edge_ms
-from genmeter.summary import Group
+from genmeter.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +30,10 @@ class Again(Enum):
     AGAIN = "again"
 
 
-Part = list[Group] | bytes | Again
-"""A piece of an answer: its groups (once), some of its rows, or a new start.
+Part = bytes | Again | Tally
+"""A piece of an answer: some of its rows, a new start, or at its end what was in it.
 
-Rows are lines of JSON, each with a comma before it.
+Rows are JSON, each with a comma before it.
 """
 
 
@@ -85,37 +85,32 @@ class Store:
         self._engine.insert(sql.TABLE, sql.COLUMNS, _encode_rows(latest.values()))
 
     def answer(self, question: Question, now_ms: int) -> Generator[Part, None, None]:
-        """The groups and the rows that answer ``question``, all of one moment.
+        """The rows that answer ``question``, and at the end their tally. Closing it ends the work.
 
-        The groups may come after some of the rows. Closing the iterator ends the work.
+        Raises EngineError, also in its middle; what came before is then not an answer.
         """
         oldest_ms = self.oldest_ms(now_ms)
         if question.limit:
             bound = self._bound(question, oldest_ms, now_ms)
             if bound is not None:
-                short = yield from self._parts(question, oldest_ms, bound)
-                if not short:
+                tally = yield from self._rows(question, oldest_ms, bound)
+                if tally.rows == question.limit:
+                    yield tally
                     return
                 yield Again.AGAIN
-        yield from self._parts(question, oldest_ms, None)
+        yield (yield from self._rows(question, oldest_ms, None))
 
-    def _parts(
+    def _rows(
         self, question: Question, oldest_ms: int, bound: int | None
-    ) -> Generator[Part, None, bool]:
-        """The parts of one try; returns whether the bound has cut off too much."""
+    ) -> Generator[Part, None, Tally]:
+        """The rows of one try; returns their tally."""
+        tally = Tally()
         statement = sql.answer(question, oldest_ms=oldest_ms, max_neg_ms=bound)
-        blocks = self._engine.stream(statement)
-        for block in blocks:
-            rows, line = _split(block)
-            if line is not None:
-                groups = _groups(question.bot, line)
-                if bound is not None and summary.total(groups) < (question.limit or 0):
-                    blocks.close()
-                    return True
-                yield groups
-            if rows:
+        for block in self._engine.stream(statement):
+            if rows := tally.take(block):
                 yield rows
-        return False
+        tally.end()
+        return tally
 
     def _bound(self, question: Question, oldest_ms: int, now_ms: int) -> int | None:
         """A ``neg_ms`` that the newest ``limit`` records do not go past, or None.
@@ -157,36 +152,3 @@ class Store:
         """Run a real query; raises EngineError where the engine does not answer as it should."""
         if not self._engine.fetch(sql.READ_VERSION).strip().isdigit():
             raise EngineError("the engine gave no schema version")
-
-
-def _split(block: bytes) -> tuple[bytes, bytes | None]:
-    """The rows of a block, and its line of groups if it has one."""
-    if block.startswith(sql.GROUPS_MARK):
-        start = 0
-    elif (start := block.find(b"\n" + sql.GROUPS_MARK) + 1) == 0:
-        return block, None
-    end = block.index(b"\n", start)
-    return block[:start] + block[end + 1 :], block[start + 1 : end]
-
-
-def _groups(bot: str, line: bytes) -> list[Group]:
-    keys = sql.counted(bot)
-    groups = []
-    for text in line.decode().split(sql.GROUP_END):
-        if not text:
-            continue
-        *values, rows, msec, with_retry, retries, earliest, latest = text.split(sql.FIELD_END)
-        shown = dict(zip(keys, values, strict=True))
-        groups.append(
-            Group(
-                code=int(shown.pop("code")),
-                rows=int(rows),
-                msec=int(msec),
-                with_retry=int(with_retry),
-                retries=int(retries),
-                earliest_ms=int(earliest),
-                latest_ms=int(latest),
-                **shown,
-            )
-        )
-    return groups

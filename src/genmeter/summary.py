@@ -1,8 +1,8 @@
 """Groups of equal rows -> the ``summary`` of an answer. Pure; rules C11 to C18.
 
-The engine reduces the rows to groups: how often each combination of the counted fields occurs,
-with sums. Every ``by_*``, every rate and mean is folded here from that small result, in integers,
-so that rounding is the contract's and not a float's.
+The rows are first reduced to groups: how often each combination of values occurs. Every ``by_*``,
+every rate and mean is folded here from that small result, in integers, so that rounding is the
+contract's and not a float's.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from genmeter.bots import SKU_LABELS, TIER_LABELS, shows_captcha, shows_model
-from genmeter.clock import iso
+from genmeter.clock import from_iso
 
 EMPTY: Final = "(empty)"
 """The key of rows without a tier or sku (C17)."""
@@ -21,11 +21,15 @@ EMPTY: Final = "(empty)"
 Counts = dict[str, int]
 
 
-class Group(msgspec.Struct, frozen=True, kw_only=True):
-    """Rows that are equal in every counted field: how many, and their sums.
+class Group(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    rename={"captcha_providers": "captchaProviders", "captcha_retry": "captchaRetry"},
+):
+    """What rows of a group have in common, as the rows spell it in JSON.
 
-    Times are milliseconds since 1970. ``retries`` is the sum of ``captchaRetry`` over the
-    ``with_retry`` rows that have one. Fields that the bot does not show are ``""``.
+    Fields that the bot does not show are ``""``.
     """
 
     config: str
@@ -34,14 +38,21 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     model: str = ""
     captcha_providers: str = ""
+    captcha_retry: int | None = None
     tier: str = ""
     sku: str = ""
-    rows: int
+
+
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
+    """The rows of an answer: how many there are of each group, and what is not told by groups.
+
+    ``msec`` is the sum over all rows; ``earliest`` and ``latest`` are timestamps.
+    """
+
+    groups: Sequence[tuple[Group, int]]
     msec: int
-    with_retry: int
-    retries: int
-    earliest_ms: int
-    latest_ms: int
+    earliest: str
+    latest: str
 
 
 class Lookup(msgspec.Struct, kw_only=True):
@@ -88,29 +99,23 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
     ] = UNSET
 
 
-def total(groups: Iterable[Group]) -> int:
-    """The number of rows in all groups (C8)."""
-    return sum(group.rows for group in groups)
-
-
-def fold(bot: str, groups: Sequence[Group]) -> Summary:
-    """The summary of the rows in ``groups``, of which there must be at least one."""
-    rows = total(groups)
-    earliest = min(group.earliest_ms for group in groups)
-    latest = max(group.latest_ms for group in groups)
+def fold(bot: str, totals: Totals) -> Summary:
+    """The summary of an answer of at least one row."""
+    groups = totals.groups
+    rows = sum(count for _, count in groups)
     codes: Counter[int] = Counter()
-    for group in groups:
-        codes[group.code] += group.rows
+    for group, count in groups:
+        codes[group.code] += count
     summary = Summary(
-        from_=iso(earliest),
-        to=iso(latest),
-        time_span=time_span(latest - earliest),
+        from_=totals.earliest,
+        to=totals.latest,
+        time_span=time_span(from_iso(totals.latest) - from_iso(totals.earliest)),
         by_config=_most_first(_count(groups, "config")),
         by_code={str(code): codes[code] for code in sorted(codes)},
         by_endpoint=_most_first(_count(groups, "endpoint")),
         by_status=_most_first(_count(groups, "status")),
         success_rate=percent(sum(n for code, n in codes.items() if 200 <= code <= 299), rows),
-        avg_msec=_half_up(sum(group.msec for group in groups), rows),
+        avg_msec=_half_up(totals.msec, rows),
     )
     if shows_model(bot):
         models = _count(groups, "model")
@@ -121,16 +126,19 @@ def fold(bot: str, groups: Sequence[Group]) -> Summary:
     return summary
 
 
-def _fold_captcha(summary: Summary, groups: Sequence[Group]) -> None:
+def _fold_captcha(summary: Summary, groups: Sequence[tuple[Group, int]]) -> None:
     providers: Counter[str] = Counter()
-    for group in groups:
+    with_retry = retries = 0
+    for group, count in groups:
         for name in group.captcha_providers.split(","):
             if name.strip():
-                providers[name.strip()] += group.rows
+                providers[name.strip()] += count
+        if group.captcha_retry is not None:
+            with_retry += count
+            retries += count * group.captcha_retry
     summary.by_captcha_provider = _most_first(providers)
-    with_retry = sum(group.with_retry for group in groups)
     if with_retry:
-        tenths = _half_up(10 * sum(group.retries for group in groups), with_retry)
+        tenths = _half_up(10 * retries, with_retry)
         summary.avg_captcha_retry = tenths // 10 if tenths % 10 == 0 else tenths / 10
     tiers, skus = _count(groups, "tier", EMPTY), _count(groups, "sku", EMPTY)
     summary.by_tier, summary.by_sku = _most_first(tiers), _most_first(skus)
@@ -139,11 +147,11 @@ def _fold_captcha(summary: Summary, groups: Sequence[Group]) -> None:
     )
 
 
-def _count(groups: Iterable[Group], field: str, empty: str = "") -> Counter[str]:
+def _count(groups: Iterable[tuple[Group, int]], field: str, empty: str = "") -> Counter[str]:
     counts: Counter[str] = Counter()
-    for group in groups:
+    for group, count in groups:
         value = getattr(group, field)
-        counts[empty if value == "" else value] += group.rows
+        counts[empty if value == "" else value] += count
     return counts
 
 

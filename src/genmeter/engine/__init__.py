@@ -22,10 +22,11 @@ class Engine(Protocol):
         """The whole result of a short SELECT, as lines of tab-separated values."""
 
     def stream(self, statement: str) -> Generator[bytes, None, None]:
-        """The result of a SELECT of one text column: whole lines as they are, block by block.
+        """The values of a SELECT of one text column, as they are, block by block.
 
-        All of it is of one moment: what is inserted later is not in it. Closing the iterator
-        ends the statement.
+        Every value ends with a line end of its own, and there may be empty lines between them.
+        What is inserted after the first block is not in the others. Closing the iterator ends
+        the statement.
         """
 
     def insert(self, table: str, columns: Mapping[str, str], rows: bytes) -> None:

@@ -23,6 +23,7 @@ from genmeter.errors import EngineError, FolderBusyError, StartError
 
 _CACHE_BYTES: Final = 64 * 2**20
 _LINES: Final = "TSVRaw"
+_VALUES: Final = "RawBLOB"  # a sixth less work than lines: values are copied and nothing else
 _NOT_IN_PATHS: Final = "?&%#*{}[]'\"\\"
 
 _connect: Final[Any] = _chdb.connect  # type: ignore[attr-defined]
@@ -74,12 +75,11 @@ class Embedded:
             f" SETTINGS max_threads = {threads}, max_block_size = 16384, "
             # Only conditions on the sort key move, which equal records share: R6 stays true.
             "optimize_move_to_prewhere_if_final = 1, "
-            # The groups and the rows of one answer read the same blocks.
+            # The bound of an answer and its rows read the same blocks.
             "use_uncompressed_cache = 1, "
             f"max_memory_usage = {memory * 3 // 4}, max_execution_time = {seconds}, "
             # Equal records are always of one month, so months need not be merged with each other.
-            "do_not_merge_across_partitions_select_final = 1, "
-            "enable_shared_storage_snapshot_in_query = 1"
+            "do_not_merge_across_partitions_select_final = 1"
         )
         self._write = (
             " SETTINGS async_insert = 0, max_threads = 1, max_insert_threads = 1, "
@@ -107,9 +107,9 @@ class Embedded:
             return result
 
     def stream(self, statement: str) -> Generator[bytes, None, None]:
-        """The result of a SELECT, block by block, all of one moment."""
+        """The values of a SELECT of one text column, block by block."""
         with self._handle() as handle:
-            result = handle.send_query(statement + self._read, _LINES)
+            result = handle.send_query(statement + self._read, _VALUES)
             ended = False
             try:
                 while block := handle.streaming_fetch_result(result).bytes():
