@@ -6,6 +6,8 @@ import pytest
 
 from tests.support import NOON_MS, Client, Running, running
 
+pytest_plugins = ["tests.servers.fixtures"]
+
 
 @pytest.fixture(scope="session")
 def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:

@@ -5,8 +5,20 @@ set -euo pipefail
 missing=()
 command -v curl >/dev/null || missing+=(curl)
 command -v node >/dev/null || missing+=(nodejs)
+command -v clickhouse-server >/dev/null || missing+=(clickhouse-server)
+# The library alone: the package "zookeeper" adds a desktop's Java to it and nothing we use.
+[ -e /usr/share/java/zookeeper.jar ] || missing+=(libzookeeper-java)
+command -v java >/dev/null || missing+=(default-jre-headless)
+compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
 [ ${#missing[@]} -eq 0 ] && exit 0
 if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+  # Tests start their own servers; Debian's way to say that no package shall start one.
+  policy=/usr/sbin/policy-rc.d
+  if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod +x "$policy"
+  fi
   apt-get update -qq
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 else

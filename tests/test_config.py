@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from genmeter import config
+from genmeter.addresses import CLICKHOUSE_FORM, ClickHouseUrl, PostgresqlUrl, Secret
 from genmeter.config import SETTINGS, load, of_command, server_settings
 from genmeter.errors import SettingsError, StartError
 
@@ -22,7 +23,25 @@ DEFAULTS = {
     "stall_seconds": 60,
     "log_level": "info",
 }
+NO_ACCOUNTS_SERVER = {
+    "accounts": None,
+    "accounts_password": None,
+    "accounts_password_file": None,
+}
+ALONE = NO_ACCOUNTS_SERVER | {
+    "clickhouse": None,
+    "clickhouse_cluster": None,
+    "clickhouse_quorum": 0,
+    "clickhouse_timeout_seconds": 30,
+    "clickhouse_password": None,
+    "clickhouse_password_file": None,
+    "clickhouse_ca_file": None,
+}
+"""What ``serve`` has when it runs with nothing but its data folder."""
+
 WHO = {"account": "acme", "scope": "read"}
+CLICKHOUSE = "http://genmeter@ch.example.com/genmeter"
+ACCOUNTS = "postgresql://genmeter@db.example.com/genmeter"
 
 
 def faults(command: str, flags: dict[str, str | None], environ: dict[str, str]) -> tuple[str, ...]:
@@ -34,11 +53,12 @@ def faults(command: str, flags: dict[str, str | None], environ: dict[str, str]) 
 
 
 def test_without_flags_and_environment_there_are_the_defaults() -> None:
-    assert load("serve", {}, {}) == DEFAULTS
+    assert load("serve", {}, {}) == DEFAULTS | ALONE
     own = {"days": 90, "records": 300_000, "seed": 1, "log_level": "warning"}
     assert load("demo", {}, {}) == DEFAULTS | own
-    assert load("token list", {}, {}) == {"data": Path("genmeter-data")}
-    assert load("token create", WHO, {}) == {
+    assert load("backup", {}, {}) == {"data": Path("genmeter-data")}
+    assert load("token list", {}, {}) == {"data": Path("genmeter-data")} | NO_ACCOUNTS_SERVER
+    assert load("token create", WHO, {}) == NO_ACCOUNTS_SERVER | {
         "data": Path("genmeter-data"),
         "account": "acme",
         "scope": ("read",),
@@ -62,6 +82,24 @@ SAMPLES = {
     "engine_threads": ("1", "3", 1),
     "stall_seconds": ("3600", "1", 3600),
     "log_level": ("debug", "error", "debug"),
+    "clickhouse": (
+        "https://a/b",
+        CLICKHOUSE,
+        ClickHouseUrl(secure=True, hosts=(("a", 8443),), database="b"),
+    ),
+    "clickhouse_cluster": ("main_1", "other", "main_1"),
+    "clickhouse_quorum": ("0", "0", 0),
+    "clickhouse_timeout_seconds": ("1", "3600", 1),
+    "clickhouse_password": ("p a:@/ß", "q", Secret("p a:@/ß")),
+    "clickhouse_password_file": ("secret", "other", Secret("from a file")),
+    "clickhouse_ca_file": ("ca.pem", "secret", Path("ca.pem")),
+    "accounts": (
+        "postgresql://u@a/b",
+        ACCOUNTS,
+        PostgresqlUrl(user="u", hosts=(("a", 5432),), database="b"),
+    ),
+    "accounts_password": ("p", "q", Secret("p")),
+    "accounts_password_file": ("secret", "other", Secret("from a file")),
     "days": ("7", "8", 7),
     "records": ("10", "11", 10),
     "seed": ("0", "5", 0),
@@ -72,27 +110,46 @@ SAMPLES = {
 }
 
 
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the files that samples name, the one the test is in."""
+    (tmp_path / "secret").write_text("from a file\n")
+    (tmp_path / "other").write_text("from another file\n")
+    (tmp_path / "ca.pem").write_text("a certificate\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("files")
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
 def test_a_flag_beats_the_environment_and_that_beats_the_default(setting: config.Setting) -> None:
     text, other, value = SAMPLES[setting.name]
     for command in setting.commands:
-        flags: dict[str, str | None] = {k: v for k, v in WHO.items() if k != setting.name}
+        given = WHO | {"clickhouse": "https://a/b", "accounts": ACCOUNTS}
+        flags: dict[str, str | None] = {k: v for k, v in given.items() if k != setting.name}
         variable = f"GENMETER_{setting.name.upper()}"
-        assert load(command, flags | {setting.name: text}, {variable: other})[setting.name] == value
+        if setting.secret:
+            assert load(command, flags | {setting.name: "x"}, {})[setting.name] is None
+        else:
+            both = load(command, flags | {setting.name: text}, {variable: other})
+            assert both[setting.name] == value
         assert load(command, flags, {variable: text})[setting.name] == value
         assert load(command, flags | {setting.name: None}, {variable: text})[setting.name] == value
 
 
 def test_an_empty_variable_counts_as_not_set() -> None:
     empty = {setting.variable: "" for setting in SETTINGS}
-    assert load("serve", {}, empty) == DEFAULTS
+    assert load("serve", {}, empty) == DEFAULTS | ALONE
     assert load("token create", WHO, empty) == load("token create", WHO, {})
     assert faults("token create", {}, empty) == faults("token create", {}, {})
 
 
 def test_settings_of_other_commands_and_strange_variables_are_not_read() -> None:
     environ = {"GENMETER_DAYS": "x", "GENMETER_NOTHING": "x", "PORT": "x", "genmeter_port": "x"}
-    assert load("serve", {}, environ) == DEFAULTS
+    assert load("serve", {}, environ) == DEFAULTS | ALONE
+    servers = {"GENMETER_CLICKHOUSE": CLICKHOUSE, "GENMETER_ACCOUNTS": "x"}
+    assert load("demo", {}, servers) == load("demo", {}, {})
+    assert load("backup", {}, servers) == load("backup", {}, {})
 
 
 def test_the_process_environment_is_read_when_none_is_given(
@@ -163,6 +220,7 @@ def test_every_setting_is_documented_and_named_by_one_rule(setting: config.Setti
     assert setting.variable == "GENMETER_" + setting.name.upper()
     assert setting.commands
     assert setting.name in SAMPLES
+    assert setting.needs is None or setting.needs in SAMPLES
     for command in setting.commands:
         if default := setting.default_of(command):
             setting.read(default)
@@ -178,5 +236,139 @@ def test_every_command_has_settings_and_the_servers_ones_are_a_structure() -> No
         assert [s for s in SETTINGS if command in s.commands] == list(of_command(command)) != []
     values: dict[str, Any] = load("demo", {"port": "0", "log_level": "info"}, {})
     found = server_settings(values)
-    assert {name: getattr(found, name) for name in DEFAULTS} == DEFAULTS | {"port": 0}
-    assert set(found.__struct_fields__) == set(DEFAULTS)
+    served = server_settings(load("serve", {"port": "0"}, {}))
+    assert found == served
+    fields = [name for name in ALONE if not name.endswith("password_file")]
+    assert {name: getattr(found, name) for name in found.__struct_fields__} == (
+        DEFAULTS | {name: ALONE[name] for name in fields} | {"port": 0}
+    )
+
+
+@pytest.mark.usefixtures("files")
+def test_a_password_is_in_the_environment_or_in_a_file_and_in_nothing_that_shows() -> None:
+    environ = {
+        "GENMETER_CLICKHOUSE": CLICKHOUSE,
+        "GENMETER_CLICKHOUSE_PASSWORD": "hunter2",
+        "GENMETER_ACCOUNTS": ACCOUNTS,
+        "GENMETER_ACCOUNTS_PASSWORD_FILE": "secret",
+    }
+    values = load("serve", {}, environ)
+    settings = server_settings(values)
+    assert settings.clickhouse_password is not None
+    assert settings.clickhouse_password.reveal() == "hunter2"
+    assert settings.accounts_password is not None
+    assert settings.accounts_password.reveal() == "from a file"
+    for shown in (settings, values, [settings.accounts_password], settings.clickhouse_password):
+        for form in (repr(shown), str(shown), f"{shown}"):
+            assert "hunter2" not in form
+            assert "from a file" not in form
+            assert "Secret(...)" in form
+
+
+@pytest.mark.parametrize(
+    ("content", "password"),
+    [
+        (b"pass\n", "pass"), (b"pass", "pass"), (b"pass\r\n", "pass"), (b" p s \n", " p s "),
+        ("pä\n".encode(), "pä"), (b"pass\n\n", None), (b"a\nb\n", None), (b"", None),
+        (b"\n", None), (b"a\0b", None), (b"\xff\n", None),
+    ],
+)  # fmt: skip
+def test_a_password_file_is_one_line(files: Path, content: bytes, password: str | None) -> None:
+    (files / "secret").write_bytes(content)
+    flags: dict[str, str | None] = {"accounts": ACCOUNTS, "accounts_password_file": "secret"}
+    if password is not None:
+        assert load("token list", flags, {})["accounts_password"] == Secret(password)
+    else:
+        assert faults("token list", flags, {}) == (
+            "--accounts-password-file must be a file with one line in it, the password, that can "
+            'be read, not "secret"',
+        )
+
+
+def test_files_must_be_there(tmp_path: Path) -> None:
+    flags = {
+        "clickhouse": "https://a/b",
+        "clickhouse_password_file": str(tmp_path / "none"),
+        "clickhouse_ca_file": str(tmp_path),
+        "accounts": ACCOUNTS,
+        "accounts_password_file": "a\0b",
+    }
+    assert faults("serve", dict(flags), {}) == (
+        "--clickhouse-password-file must be a file with one line in it, the password, that can be "
+        f'read, not "{tmp_path}/none"',
+        f'--clickhouse-ca-file must be a file that can be read, not "{tmp_path}"',
+        "--accounts-password-file must be a file with one line in it, the password, that can be "
+        'read, not "a\0b"',
+    )
+
+
+@pytest.mark.usefixtures("files")
+def test_what_means_nothing_together_is_reported_with_all_else() -> None:
+    environ = {
+        "GENMETER_CLICKHOUSE_CLUSTER": "main",
+        "GENMETER_CLICKHOUSE_PASSWORD": "hunter2",
+        "GENMETER_ACCOUNTS_PASSWORD": "hunter3",
+    }
+    flags = {
+        "readers": "0",
+        "clickhouse_quorum": "2",
+        "clickhouse_timeout_seconds": "9",
+        "clickhouse_ca_file": "ca.pem",
+        "accounts_password_file": "secret",
+    }
+    assert faults("serve", dict(flags), environ) == (
+        '--readers must be an integer from 1 to 64, not "0"',
+        "GENMETER_CLICKHOUSE_CLUSTER means nothing without --clickhouse",
+        "--clickhouse-quorum means nothing without --clickhouse",
+        "--clickhouse-timeout-seconds means nothing without --clickhouse",
+        "GENMETER_CLICKHOUSE_PASSWORD means nothing without --clickhouse",
+        "--clickhouse-ca-file means nothing without --clickhouse",
+        "GENMETER_ACCOUNTS_PASSWORD means nothing without --accounts",
+        "--accounts-password-file means nothing without --accounts",
+        "GENMETER_ACCOUNTS_PASSWORD and --accounts-password-file are both set; choose one",
+    )
+    flags = {"clickhouse": CLICKHOUSE, "clickhouse_quorum": "1", "clickhouse_ca_file": "ca.pem"}
+    assert faults("serve", dict(flags), {}) == (
+        "--clickhouse-quorum above 0 needs --clickhouse-cluster",
+        "--clickhouse-ca-file needs an https:// in --clickhouse",
+    )
+    assert faults("serve", {"clickhouse": "x", "clickhouse_quorum": "1"}, {}) == (
+        f"--clickhouse must be {CLICKHOUSE_FORM}",
+    )
+    flags["clickhouse"] = "https://a/b"
+    assert load("serve", flags | {"clickhouse_cluster": "main"}, {})["clickhouse_quorum"] == 1
+    assert load("serve", {"clickhouse": CLICKHOUSE, "clickhouse_quorum": "0"}, {})
+
+
+@pytest.mark.parametrize("name", ["", "1a", "a-b", "a b", "a'b", "ä", "a\n"])
+def test_a_cluster_is_an_identifier(name: str) -> None:
+    (fault,) = faults("serve", {"clickhouse": CLICKHOUSE, "clickhouse_cluster": name}, {})
+    assert fault.startswith("--clickhouse-cluster must be letters, digits and _, no digit first")
+
+
+@pytest.mark.parametrize(
+    ("setting", "url"),
+    [
+        ("clickhouse", "http://u:hunter2@a/b"), ("clickhouse", "http://:hunter2@a/b"),
+        ("clickhouse", "https://u:hun/ter2@a/hunter2"), ("clickhouse", "u:hunter2@a/b"),
+        ("clickhouse", "http://u@a/b?password=hunter2"), ("clickhouse", "http://u:@a/b"),
+        ("clickhouse", "http://u@a:hunter2/b"), ("clickhouse", "http://u:p@hunter2@a/b"),
+        ("clickhouse", "hunter2"), ("clickhouse", "http://hunter2 @[/b"),
+        ("accounts", "postgresql://u:hunter2@a/b"), ("accounts", "hunter2"),
+        ("accounts", "postgresql://u@a/b?password=hunter2"), ("accounts", "mysql://u:hunter2@a/b"),
+        ("accounts", "postgresql://u@a/b?sslpassword=hunter2"),
+        ("accounts", "postgresql://u:hunter2#?@a/b"), ("accounts", "postgresql://u@a:hunter2/b"),
+        ("accounts", "postgresql://u@a/b?passfile=hunter2"),
+    ],
+)  # fmt: skip
+def test_a_password_in_an_address_is_refused_and_not_repeated(setting: str, url: str) -> None:
+    for flags, environ in (({setting: url}, {}), ({}, {f"GENMETER_{setting.upper()}": url})):
+        (fault,) = faults("serve", dict(flags), environ)
+        assert "hunter2" not in fault
+        if "u:hunter2@" in url and url.startswith(("http", "postgres")):
+            start = "--" if flags else "GENMETER_"
+            assert fault.startswith(start)
+            assert fault.endswith(
+                f" must be without a password; that goes into GENMETER_{setting.upper()}_PASSWORD "
+                f"or --{setting}-password-file"
+            )

@@ -1,8 +1,9 @@
 """Every setting in one table: name, default, what it may be, and what it is for.
 
 A flag beats the environment, the environment beats the default. ``GENMETER_<FLAG>`` is the
-environment's name of a flag, in capitals with underscores. This module is the only one that
-reads the environment, when asked to, and reports all bad settings together.
+environment's name of a flag, in capitals with underscores. Passwords have no flag, since others
+can see flags; a file may hold one instead. This module is the only one that reads the
+environment, when asked to, and reports all bad settings together.
 """
 
 import os
@@ -13,11 +14,17 @@ from typing import Any, Final
 
 import msgspec
 
+from genmeter import addresses
+from genmeter.addresses import IDENTIFIER, ClickHouseUrl, PostgresqlUrl, Secret
 from genmeter.errors import SettingsError
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
-    """A setting: ``read`` makes its value of a text, or raises ValueError saying what it may be."""
+    """A setting: ``read`` makes its value of a text, or raises ValueError saying what it may be.
+
+    ``needs`` names the setting without which it means nothing. A fault repeats the text unless
+    ``confidential``, which is for what may hold a password. What is ``secret`` has no flag.
+    """
 
     name: str
     read: Callable[[str], Any]
@@ -26,6 +33,9 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     commands: tuple[str, ...]
     metavar: str
     demo_default: str | None = None
+    needs: str | None = None
+    confidential: bool = False
+    secret: bool = False
 
     def default_of(self, command: str) -> str | None:
         """The default in one command: the demo has some of its own."""
@@ -42,6 +52,11 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     def variable(self) -> str:
         """The name in the environment."""
         return "GENMETER_" + self.name.upper()
+
+    @property
+    def label(self) -> str:
+        """How people set it first: by its flag, or by its variable where it has none."""
+        return self.variable if self.secret else self.flag
 
 
 _DIGITS: Final = re.compile(r"[0-9]{1,18}")
@@ -92,8 +107,39 @@ def _path(text: str) -> Path:
     return Path(_text(text))
 
 
+def _identifier(text: str) -> str:
+    if not IDENTIFIER.fullmatch(text):
+        raise ValueError("letters, digits and _, no digit first")
+    return text
+
+
+def _file(text: str) -> Path:
+    try:
+        with Path(text).open("rb") as file:
+            file.read(1)
+    except (OSError, ValueError) as error:
+        raise ValueError("a file that can be read") from error
+    return Path(text)
+
+
+def _password(text: str) -> Secret:
+    if not text or any(mark in text for mark in "\r\n\0"):
+        raise ValueError("one line that is not empty")
+    return Secret(text)
+
+
+def _password_file(text: str) -> Secret:
+    """The password in a file, without the line end behind it."""
+    try:
+        content = Path(text).read_bytes().decode()
+        return _password(content.removesuffix("\n").removesuffix("\r"))
+    except (OSError, ValueError) as error:
+        raise ValueError("a file with one line in it, the password, that can be read") from error
+
+
 _SERVER: Final = ("serve", "demo")
 _TOKENS: Final = ("token create", "token list", "token revoke")
+_ACCOUNTS: Final = ("serve", *_TOKENS)
 
 SETTINGS: Final = (
     Setting(
@@ -178,6 +224,102 @@ SETTINGS: Final = (
         help="Least level of what is logged: debug, info, warning (the demo's) or error.",
     ),
     Setting(
+        name="clickhouse",
+        read=addresses.clickhouse,
+        default="",
+        metavar="URL",
+        commands=("serve",),
+        confidential=True,
+        help="The ClickHouse that holds the records, http[s]://[USER@]HOST[:PORT],.../DATABASE; "
+        "without it they are in the data folder.",
+    ),
+    Setting(
+        name="clickhouse_cluster",
+        read=_identifier,
+        default="",
+        metavar="NAME",
+        commands=("serve",),
+        needs="clickhouse",
+        help="The cluster of servers, by its name in their own configuration.",
+    ),
+    Setting(
+        name="clickhouse_quorum",
+        read=_integer(0, 16),
+        default="0",
+        metavar="N",
+        commands=("serve",),
+        needs="clickhouse",
+        help="Replicas that hold a record before it is acknowledged; 0 waits for one alone.",
+    ),
+    Setting(
+        name="clickhouse_timeout_seconds",
+        read=_integer(1, 3600),
+        default="30",
+        metavar="SECONDS",
+        commands=("serve",),
+        needs="clickhouse",
+        help="How long a server may take to answer, or to send the next piece.",
+    ),
+    Setting(
+        name="clickhouse_password",
+        read=_password,
+        default="",
+        metavar="TEXT",
+        commands=("serve",),
+        needs="clickhouse",
+        confidential=True,
+        secret=True,
+        help="Password of the ClickHouse user.",
+    ),
+    Setting(
+        name="clickhouse_password_file",
+        read=_password_file,
+        default="",
+        metavar="FILE",
+        commands=("serve",),
+        needs="clickhouse",
+        help="File with the password of the ClickHouse user, read at the start.",
+    ),
+    Setting(
+        name="clickhouse_ca_file",
+        read=_file,
+        default="",
+        metavar="FILE",
+        commands=("serve",),
+        needs="clickhouse",
+        help="Certificate (PEM) of the authority to trust with https, not the system's.",
+    ),
+    Setting(
+        name="accounts",
+        read=addresses.postgresql,
+        default="",
+        metavar="URL",
+        commands=_ACCOUNTS,
+        confidential=True,
+        help="The PostgreSQL that holds the tokens, postgresql://USER@HOST/DATABASE[?...]; "
+        "without it they are in the data folder.",
+    ),
+    Setting(
+        name="accounts_password",
+        read=_password,
+        default="",
+        metavar="TEXT",
+        commands=_ACCOUNTS,
+        needs="accounts",
+        confidential=True,
+        secret=True,
+        help="Password of the PostgreSQL user.",
+    ),
+    Setting(
+        name="accounts_password_file",
+        read=_password_file,
+        default="",
+        metavar="FILE",
+        commands=_ACCOUNTS,
+        needs="accounts",
+        help="File with the password of the PostgreSQL user, read at the start.",
+    ),
+    Setting(
         name="days",
         read=_integer(1, 3650),
         default="90",
@@ -238,7 +380,11 @@ SETTINGS: Final = (
 
 
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``serve`` and ``demo`` run with."""
+    """What ``serve`` and ``demo`` run with.
+
+    Without ``clickhouse`` the engine runs in the process, without ``accounts`` the tokens are in
+    the data folder.
+    """
 
     host: str
     port: int
@@ -250,6 +396,14 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     engine_threads: int
     stall_seconds: int
     log_level: str
+    clickhouse: ClickHouseUrl | None = None
+    clickhouse_cluster: str | None = None
+    clickhouse_quorum: int = 0
+    clickhouse_timeout_seconds: int = 30
+    clickhouse_password: Secret | None = None
+    clickhouse_ca_file: Path | None = None
+    accounts: PostgresqlUrl | None = None
+    accounts_password: Secret | None = None
 
 
 def of_command(command: str) -> tuple[Setting, ...]:
@@ -262,17 +416,19 @@ def load(
 ) -> dict[str, Any]:
     """The values of a command's settings by name; None where an optional one is not given.
 
-    Raises SettingsError with every fault. An empty variable counts as not set.
+    A password that was in a file is under the name of the password. Raises SettingsError with
+    every fault. An empty variable counts as not set.
     """
     environ = os.environ if environ is None else environ
     values: dict[str, Any] = {}
+    given: dict[str, str] = {}
     faults = []
     for setting in of_command(command):
         flag, variable = flags.get(setting.name), environ.get(setting.variable)
-        if flag is not None:
-            origin, text = setting.flag, flag
+        if flag is not None and not setting.secret:
+            given[setting.name], text = setting.flag, flag
         elif variable:
-            origin, text = setting.variable, variable
+            given[setting.name], text = setting.variable, variable
         elif (default := setting.default_of(command)) is None:
             faults.append(f"{setting.flag} is required ({setting.variable} will do)")
             continue
@@ -280,16 +436,44 @@ def load(
             values[setting.name] = None
             continue
         else:
-            origin, text = setting.flag, default
+            text = default
         try:
             values[setting.name] = setting.read(text)
         except ValueError as error:
-            faults.append(f'{origin} must be {error}, not "{text}"')
+            fault = f"{given.get(setting.name, setting.label)} must be {error}"
+            faults.append(fault if setting.confidential else f'{fault}, not "{text}"')
+    faults += _faults_together(of_command(command), values, given)
     if faults:
         raise SettingsError(faults)
+    for name in ("clickhouse_password", "accounts_password"):
+        if name in values:
+            values[name] = values[name] or values[f"{name}_file"]
     return values
+
+
+def _faults_together(
+    settings: tuple[Setting, ...], values: Mapping[str, Any], given: Mapping[str, str]
+) -> list[str]:
+    """What is wrong with settings that are each right; ``given`` says where each came from."""
+    by_name = {setting.name: setting for setting in settings}
+    faults = [
+        f"{given[setting.name]} means nothing without {by_name[setting.needs].label}"
+        for setting in settings
+        if setting.needs and setting.name in given and setting.needs not in given
+    ]
+    for name in ("clickhouse_password", "accounts_password"):
+        if name in given and f"{name}_file" in given:
+            faults.append(f"{given[name]} and {given[f'{name}_file']} are both set; choose one")
+    url = values.get("clickhouse")
+    if url is not None:
+        if values.get("clickhouse_quorum") and "clickhouse_cluster" not in given:
+            faults.append(f"{given['clickhouse_quorum']} above 0 needs --clickhouse-cluster")
+        if values.get("clickhouse_ca_file") and not url.secure:
+            faults.append(f"{given['clickhouse_ca_file']} needs an https:// in --clickhouse")
+    return faults
 
 
 def server_settings(values: Mapping[str, Any]) -> ServerSettings:
     """The part of a command's values that the server runs with."""
-    return ServerSettings(**{name: values[name] for name in ServerSettings.__struct_fields__})
+    fields = ServerSettings.__struct_fields__
+    return ServerSettings(**{name: values[name] for name in fields if name in values})

@@ -34,7 +34,8 @@ at /docs of a running server.
   genmeter backup /backups/today                     a copy, while it runs
 
 Every flag of every command can be set in the environment, too: --port is GENMETER_PORT. A flag
-beats the environment, the environment beats the default.
+beats the environment, the environment beats the default. Passwords are in the environment or in
+files, never in flags.
 """
 
 
@@ -66,8 +67,9 @@ class _Commands(click.Group):
             formatter.write_dl(
                 [
                     (
-                        f"{setting.flag} {setting.metavar}",
-                        f"{setting.help} [{', '.join(setting.commands)}] {setting.variable}"
+                        setting.label if setting.secret else f"{setting.flag} {setting.metavar}",
+                        f"{setting.help} [{', '.join(setting.commands)}] "
+                        + ("environment only" if setting.secret else setting.variable)
                         + (f", default {setting.default}" if setting.default else ""),
                     )
                     for setting in SETTINGS

@@ -13,11 +13,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 def settings_of(command: str) -> Callable[[F], F]:
     """A decorator that gives a function all options of ``command``, as texts or None.
 
-    They are checked by :func:`genmeter.config.load`, which reports all faults together.
+    They are checked by :func:`genmeter.config.load`, which reports all faults together. Passwords
+    are no options: flags are seen by others.
     """
 
     def decorate(function: F) -> F:
         for setting in reversed(of_command(command)):
+            if setting.secret:
+                continue
             ending = f"  [{setting.variable}"
             default = setting.default_of(command)
             ending += f"; default: {default}]" if default else "]"
