@@ -23,7 +23,7 @@ def engine(service: Running) -> Iterator[Engine]:
     engine.execute("DROP TABLE IF EXISTS seam")
     engine.execute(
         f"CREATE TABLE seam ({columns}) ENGINE = MergeTree PARTITION BY intDiv(n, 100) ORDER BY n"
-        + engine.table_settings
+        + engine.layout.settings
     )
     yield engine
     engine.execute("DROP TABLE seam")

@@ -16,6 +16,8 @@ from genmeter.accounts import Accounts
 from genmeter.api import Api
 from genmeter.clock import now_ms as machine_ms
 from genmeter.config import ServerSettings
+from genmeter.engine import Engine
+from genmeter.engine.clickhouse import ClickHouse
 from genmeter.engine.embedded import Embedded
 from genmeter.errors import GenmeterError
 from genmeter.middleware import CatchAll, RequestLog, genmeter_error, http_error
@@ -43,22 +45,25 @@ class Service:
     def __enter__(self) -> Self:
         settings = self.settings
         with contextlib.ExitStack() as opening:
-            self.accounts = Accounts.in_folder(settings.data)
-            opening.callback(self.accounts.close)
-            engine = Embedded(
-                settings.data / "engine",
-                memory_mb=settings.engine_memory_mb,
-                threads=settings.engine_threads,
-            )
+            self.accounts = accounts = Accounts.in_folder(settings.data)
+            opening.callback(accounts.close)
+            engine = _engine(settings)
             opening.callback(engine.close)
-            self.store = store = Store(engine, retention_days=settings.retention_days)
+            self.store = store = Store(
+                engine,
+                retention_days=settings.retention_days,
+                # Several services may write to one ClickHouse, but only one to a folder.
+                next_version=accounts.next_version if settings.clickhouse else None,
+            )
             self.reader = opening.enter_context(
                 Reader(store.answer, threads=settings.readers, folder=settings.data / "spool")
             )
             self.writer = opening.enter_context(
                 Writer(
-                    lambda rows: store.insert(rows, self.now_ms()),
+                    lambda rows, shard: store.insert(rows, self.now_ms(), shard),
                     queue_rows=settings.queue_rows,
+                    lanes=store.shards,
+                    lane_of=store.shard,
                 )
             )
             expire = Task("expire", _EXPIRE_SECONDS, lambda: store.expire(self.now_ms()))
@@ -73,6 +78,26 @@ class Service:
         trace: TracebackType | None,
     ) -> None:
         self._opened.close()
+
+
+def _engine(settings: ServerSettings) -> Engine:
+    """The engine that the settings name."""
+    if settings.clickhouse is None:
+        return Embedded(
+            settings.data / "engine",
+            memory_mb=settings.engine_memory_mb,
+            threads=settings.engine_threads,
+        )
+    return ClickHouse(
+        settings.clickhouse,
+        password=settings.clickhouse_password,
+        cluster=settings.clickhouse_cluster or "",
+        quorum=settings.clickhouse_quorum,
+        ca_file=settings.clickhouse_ca_file,
+        timeout_s=settings.clickhouse_timeout_seconds,
+        memory_mb=settings.engine_memory_mb,
+        threads=settings.engine_threads,
+    )
 
 
 def create_app(service: Service) -> Starlette:

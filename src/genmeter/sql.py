@@ -12,7 +12,11 @@ Two choices shape the text (measurements: docs/decisions.md):
   sent (:mod:`genmeter.tally`), and cannot disagree with it.
 """
 
+import hashlib
+import itertools
 from typing import Final
+
+import msgspec
 
 from genmeter.bots import fields
 from genmeter.query import Question
@@ -62,26 +66,75 @@ def quote(text: str) -> str:
 _ESCAPES: Final = {chr(n): f"\\x{n:02x}" for n in range(32)} | {"\\": "\\\\", "'": "\\'"}
 
 
-def migrations(settings: str) -> tuple[tuple[str, ...], ...]:
-    """The statements that lead from each schema version to the next, from an empty store on.
+class Layout(msgspec.Struct, frozen=True, kw_only=True):
+    """How a server keeps tables of records.
 
-    ``settings`` is the engine's own clause for tables of records. Every statement can be run
-    again, so that a start that was cut short is finished by the next one.
+    ``settings`` is a clause, with a leading space, that makes them durable and compact as far as
+    the server can. In a ``cluster`` a table is replicated, and the records of an account are on
+    one of several shards, which ``weights`` tells the sizes of; ``database`` is where tables are.
+    """
+
+    settings: str = ""
+    cluster: str = ""
+    database: str = ""
+    weights: tuple[int, ...] = (1,)
+
+    def shard(self, account: str) -> int:
+        """The shard of an account's records, from 0: identity (R6) stays on one of them.
+
+        What ``SHARDING_KEY`` is to the servers, and their way from it to a shard.
+        """
+        digest = hashlib.md5(account.encode(), usedforsecurity=False).digest()
+        slot = int.from_bytes(digest[:4], "little") % sum(self.weights)
+        for number, end in enumerate(itertools.accumulate(self.weights)):
+            if slot < end:
+                return number
+        raise AssertionError  # a slot is below the sum of all weights
+
+    @property
+    def engine(self) -> str:
+        """The engine of the table of records."""
+        if not self.cluster:
+            return "ReplacingMergeTree(version)"
+        path = f"/clickhouse/tables/{{shard}}/{self.database}/{TABLE}"
+        return f"ReplicatedReplacingMergeTree('{path}', '{{replica}}', version)"
+
+
+SHARDING_KEY: Final = "reinterpretAsUInt32(substring(MD5(account), 1, 4))"
+
+ALL: Final = "records_all"
+"""In a cluster the records of all shards, for people: the service asks the shards themselves."""
+
+
+def migrations(layout: Layout) -> tuple[tuple[str, ...], ...]:
+    """The statements that lead a server from each schema version to the next, from none on.
+
+    Every statement can be run again, so that a start that was cut short is finished by the next
+    one.
     """
     columns = ", ".join(f"{name} {type_}" for name, type_ in COLUMNS.items())
-    return (
-        (
-            f"CREATE TABLE IF NOT EXISTS {TABLE} ({columns}) "
-            "ENGINE = ReplacingMergeTree(version) "
-            f"PARTITION BY {PARTITION} ORDER BY (account, bot, neg_ms, jobid){settings}",
-        ),
+    create = (
+        f"CREATE TABLE IF NOT EXISTS {TABLE} ({columns}) "
+        f"ENGINE = {layout.engine} "
+        f"PARTITION BY {PARTITION} ORDER BY (account, bot, neg_ms, jobid){layout.settings}"
     )
+    if not layout.cluster:
+        return ((create,),)
+    create_all = (
+        f"CREATE TABLE IF NOT EXISTS {ALL} AS {TABLE} ENGINE = "
+        f"Distributed({layout.cluster}, {layout.database}, {TABLE}, {SHARDING_KEY})"
+    )
+    return ((create, create_all),)
 
 
 CREATE_VERSIONS: Final = (
     "CREATE TABLE IF NOT EXISTS schema_versions (version UInt32) "
     "ENGINE = MergeTree ORDER BY version"
 )
+CREATE_WEIGHTS: Final = (
+    "CREATE TABLE IF NOT EXISTS shard_weights (weights String) ENGINE = MergeTree ORDER BY weights"
+)
+READ_WEIGHTS: Final = "SELECT weights FROM shard_weights"
 READ_VERSION: Final = "SELECT max(version) FROM schema_versions"
 READ_LAST_WRITE: Final = f"SELECT max(version) FROM {TABLE}"
 READ_COUNT: Final = f"SELECT count() FROM {TABLE}"
@@ -94,6 +147,16 @@ READ_MONTHS: Final = (
 def write_version(version: int) -> str:
     """Note that the schema has reached ``version``."""
     return f"INSERT INTO schema_versions VALUES ({version:d})"
+
+
+def write_weights(weights: tuple[int, ...]) -> str:
+    """Note the shards by which records are laid out."""
+    return f"INSERT INTO shard_weights VALUES ({quote(weights_text(weights))})"
+
+
+def weights_text(weights: tuple[int, ...]) -> str:
+    """The weights of shards as they are noted."""
+    return ",".join(f"{weight:d}" for weight in weights)
 
 
 def drop_month(month: int) -> str:

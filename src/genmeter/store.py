@@ -4,7 +4,8 @@ It knows the SQL and the engine's seam; nothing above it knows either.
 """
 
 import logging
-from collections.abc import Generator, Sequence
+import threading
+from collections.abc import Callable, Generator, Sequence
 from enum import Enum
 from typing import Final
 
@@ -12,8 +13,8 @@ import msgspec
 
 from genmeter import sql
 from genmeter.clock import DAY_MS, utc_date
-from genmeter.engine import Engine
-from genmeter.errors import EngineError, NewerSchemaError
+from genmeter.engine import Engine, Server
+from genmeter.errors import EngineError, NewerSchemaError, StartError
 from genmeter.query import Question
 from genmeter.records import Row, retention_edge_ms
 from genmeter.tally import Tally
@@ -38,51 +39,50 @@ Rows are JSON, each with a comma before it.
 
 
 class Store:
-    """The records of all accounts.
+    """The records of all accounts, on one shard or several.
 
-    ``retention_days`` is how long they are kept, 0 for ever. Raises NewerSchemaError where a later
-    version has written the store.
+    ``retention_days`` is how long they are kept, 0 for ever. ``next_version(now_ms)`` gives numbers
+    that only rise, over all processes that write to the same engine; without it the store counts
+    by itself and must be the only one. Raises NewerSchemaError where a later version of genmeter
+    has written the store.
     """
 
-    def __init__(self, engine: Engine, *, retention_days: int) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        retention_days: int,
+        next_version: Callable[[int], int] | None = None,
+    ) -> None:
         self._engine = engine
         self._retention_days = retention_days
-        self._migrate()
-        self._version = int(engine.fetch(sql.READ_LAST_WRITE) or 0)
+        self.shards = len(engine.layout.weights)
+        engine.prepare(_migrate)
+        if next_version is None:
+            last = max(int(engine.fetch(sql.READ_LAST_WRITE, n) or 0) for n in range(self.shards))
+            next_version = _Versions(last)
+        self._next_version = next_version
 
-    def _migrate(self) -> None:
-        """Bring the schema to this version's, step by step, noting each."""
-        self._engine.execute(sql.CREATE_VERSIONS)
-        found = int(self._engine.fetch(sql.READ_VERSION))
-        steps = sql.migrations(self._engine.table_settings)
-        if found > len(steps):
-            raise NewerSchemaError(
-                f"the data folder has schema version {found}, this genmeter knows up to "
-                f"{len(steps)}; install a later genmeter, or name another folder"
-            )
-        for version, statements in enumerate(steps[found:], found + 1):
-            for statement in statements:
-                self._engine.execute(statement)
-            self._engine.execute(sql.write_version(version))
-            log.info("schema is at version %d", version)
+    def shard(self, account: str) -> int:
+        """The shard of an account's records, from 0 to ``shards`` - 1."""
+        return self._engine.layout.shard(account)
 
     def oldest_ms(self, now_ms: int) -> int:
         """The oldest millisecond that is in any answer (C22)."""
         return retention_edge_ms(now_ms, self._retention_days)
 
-    def insert(self, rows: Sequence[Row], now_ms: int) -> None:
-        """Store ``rows``; when it returns they are on disk and in every answer (R5, C21).
+    def insert(self, rows: Sequence[Row], now_ms: int, shard: int = 0) -> None:
+        """Store ``rows`` of one shard; they are then on disk and in every answer (R5, C21).
 
-        Of rows with one identity the last counts, here and against those stored before (R6).
-        The caller makes sure that only one insert runs at a time.
+        Of rows with one identity the last counts, here and against those stored before (R6). The
+        caller makes sure that only one insert a shard runs at a time.
         """
-        # Later inserts win although the clock may have been set back since.
-        self._version = max(self._version + 1, now_ms * 1000)
+        version = self._next_version(now_ms)
         latest: dict[tuple[str, str, int, str], Row] = {}
         for row in rows:
-            row.version = self._version
+            row.version = version
             latest[row.identity()] = row
-        self._engine.insert(sql.TABLE, sql.COLUMNS, _encode_rows(latest.values()))
+        self._engine.insert(sql.TABLE, sql.COLUMNS, _encode_rows(latest.values()), shard)
 
     def answer(self, question: Question, now_ms: int) -> Generator[Part, None, None]:
         """The rows that answer ``question``, and at the end their tally. Closing it ends the work.
@@ -106,7 +106,7 @@ class Store:
         """The rows of one try; returns their tally."""
         tally = Tally()
         statement = sql.answer(question, oldest_ms=oldest_ms, max_neg_ms=bound)
-        for block in self._engine.stream(statement):
+        for block in self._engine.stream(statement, self.shard(question.account)):
             if rows := tally.take(block):
                 yield rows
         tally.end()
@@ -123,7 +123,8 @@ class Store:
         skip = question.limit + question.limit // 20
         for since_ms in (now_ms - _LOOK_BACK_MS, None):
             found = self._engine.fetch(
-                sql.nth_newest(question, skip=skip, oldest_ms=oldest_ms, since_ms=since_ms)
+                sql.nth_newest(question, skip=skip, oldest_ms=oldest_ms, since_ms=since_ms),
+                self.shard(question.account),
             )
             if found:
                 return int(found)
@@ -133,22 +134,83 @@ class Store:
         """Drop the months that are past retention as a whole; returns them as ``YYYYMM``.
 
         The days of a month that are past it are in no answer before, and go with their month.
+        A shard that cannot be reached is left for the next time.
         """
         if not self._retention_days:
             return []
         edge = int(utc_date(self.oldest_ms(now_ms)).replace("-", "")[:6])
-        months = [int(month) for month in self._engine.fetch(sql.READ_MONTHS).split()]
-        past = [month for month in months if month < edge]
-        for month in past:
-            self._engine.execute(sql.drop_month(month))
-            log.info("dropped the records of %d, past retention", month)
-        return past
+        dropped = set()
+        for shard in range(self.shards):
+            try:
+                months = [
+                    int(month) for month in self._engine.fetch(sql.READ_MONTHS, shard).split()
+                ]
+                for month in months:
+                    if month < edge:
+                        self._engine.execute(sql.drop_month(month), shard)
+                        dropped.add(month)
+                        log.info("dropped the records of %d, past retention", month)
+            except EngineError as error:
+                log.warning("records past retention stay on shard %d: %s", shard + 1, error)
+        return sorted(dropped)
 
     def count(self) -> int:
         """How many records the store holds, those sent again perhaps more than once."""
-        return int(self._engine.fetch(sql.READ_COUNT))
+        return sum(int(self._engine.fetch(sql.READ_COUNT, n)) for n in range(self.shards))
 
     def check(self) -> None:
-        """Run a real query; raises EngineError where the engine does not answer as it should."""
-        if not self._engine.fetch(sql.READ_VERSION).strip().isdigit():
-            raise EngineError("the engine gave no schema version")
+        """Run a real query; raises EngineError where no shard answers as it should."""
+        for shard in range(self.shards):
+            try:
+                if self._engine.fetch(sql.READ_VERSION, shard).strip().isdigit():
+                    return
+                error = EngineError("the engine gave no schema version")
+            except EngineError as failure:
+                error = failure
+        raise error
+
+
+class _Versions:
+    """Numbers that only rise, those of the clock while it goes forward."""
+
+    def __init__(self, last: int) -> None:
+        self._last = last
+        self._lock = threading.Lock()
+
+    def __call__(self, now_ms: int) -> int:
+        with self._lock:
+            self._last = max(self._last + 1, now_ms * 1000)
+            return self._last
+
+
+def _migrate(server: Server) -> None:
+    """Bring the schema on a server to this version's, step by step, noting each."""
+    server.execute(sql.CREATE_VERSIONS)
+    found = int(server.fetch(sql.READ_VERSION))
+    steps = sql.migrations(server.layout)
+    if found > len(steps):
+        raise NewerSchemaError(
+            f"the store has schema version {found}, this genmeter knows up to {len(steps)}; "
+            "install a later genmeter, or name another store"
+        )
+    for version, statements in enumerate(steps[found:], found + 1):
+        for statement in statements:
+            server.execute(statement)
+        server.execute(sql.write_version(version))
+        log.info("schema is at version %d", version)
+    if server.layout.cluster:
+        _check_weights(server)
+
+
+def _check_weights(server: Server) -> None:
+    """Note the cluster's shards, or refuse others than those by which records were laid out."""
+    weights = server.layout.weights
+    server.execute(sql.CREATE_WEIGHTS)
+    noted = server.fetch(sql.READ_WEIGHTS).decode().split()
+    if not noted:
+        server.execute(sql.write_weights(weights))
+    elif set(noted) != {sql.weights_text(weights)}:
+        raise StartError(
+            f"the records were laid out on shards of the weights {noted[0]}, and the cluster has "
+            f"{sql.weights_text(weights)} now; move them into a new database (docs/scale.md)"
+        )

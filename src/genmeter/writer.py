@@ -1,5 +1,7 @@
 """The one writer: a bounded queue, a thread, one INSERT for all that wait, then the answers.
 
+Where records lie on several shards it has a lane for each, with a queue and a thread of its own.
+
 A request is answered when its rows are on disk (R5). While one INSERT runs the next requests
 gather, and go together in the next one. The writer rests between two INSERTs: at least until
 ``PAUSE_S`` from the start of the last one, and for a share of what that one took, so that merges
@@ -11,12 +13,12 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
-from genmeter.errors import EngineError, QueueFullError, WriteError
+from genmeter.errors import QueueFullError, UnavailableError, WriteError
 from genmeter.records import Row
 
 log = logging.getLogger(__name__)
@@ -42,50 +44,111 @@ class _Submission(msgspec.Struct, eq=False):
 class Writer:
     """Stores rows in the order in which they are submitted.
 
-    ``insert`` stores a list of rows and raises EngineError where it cannot; ``queue_rows`` is how
-    many rows may wait. Use as a context manager; leaving it stores what waits.
+    Each of ``lanes`` writes by itself, so that one that is slow or fails holds no other up;
+    ``lane_of`` an account is that of all its rows. ``insert(rows, lane)`` stores rows of a lane and
+    raises UnavailableError where it cannot; ``queue_rows`` is how many may wait in each. Use as a context
+    manager; leaving it stores what waits.
     """
 
-    def __init__(self, insert: Callable[[Sequence[Row]], None], *, queue_rows: int) -> None:
+    def __init__(
+        self,
+        insert: Callable[[Sequence[Row], int], None],
+        *,
+        queue_rows: int,
+        lanes: int = 1,
+        lane_of: Callable[[str], int] = lambda _: 0,
+    ) -> None:
+        self._lock = threading.Lock()
+        self._lane_of = lane_of
+        self._lanes = [_Lane(number, insert, queue_rows, self._lock) for number in range(lanes)]
+
+    def __enter__(self) -> "Writer":
+        for lane in self._lanes:
+            lane.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for lane in self._lanes:
+            lane.close()
+        for lane in self._lanes:
+            lane.thread.join()
+
+    async def submit(self, rows: Sequence[Row]) -> None:
+        """Return when ``rows`` are on disk and in every answer.
+
+        Raises QueueFullError where there is no room for them, and stores none then; WriteError
+        where they could not all be stored. A request larger than the queue is taken when nothing
+        else waits.
+        """
+        loop = asyncio.get_running_loop()
+        parts = [
+            (self._lanes[number], _Submission(mine, loop.create_future(), loop))
+            for number, mine in self._split(rows).items()
+        ]
+        with self._lock:
+            for lane, part in parts:
+                lane.check_room(len(part.rows))
+            for lane, part in parts:
+                lane.add(part)
+        results = await asyncio.gather(*(part.done for _, part in parts), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    def stuck_s(self) -> float:
+        """For how many seconds an INSERT has been running in every lane; 0.0 when one is idle."""
+        return min(lane.stuck_s() for lane in self._lanes)
+
+    def _split(self, rows: Sequence[Row]) -> Mapping[int, Sequence[Row]]:
+        if len(self._lanes) == 1:
+            return {0: rows}
+        parts: dict[int, list[Row]] = {}
+        for row in rows:
+            parts.setdefault(self._lane_of(row.account), []).append(row)
+        return parts
+
+
+class _Lane:
+    """One queue with the thread that empties it. ``lock`` guards the queues of all lanes."""
+
+    def __init__(
+        self,
+        number: int,
+        insert: Callable[[Sequence[Row], int], None],
+        queue_rows: int,
+        lock: threading.Lock,
+    ) -> None:
+        self._number = number
         self._insert = insert
         self._queue_rows = queue_rows
         self._queue: deque[_Submission] = deque()
         self._waiting_rows = 0
         self._busy_since: float | None = None
-        self._changed = threading.Condition()
+        self._changed = threading.Condition(lock)
         self._closing = False
-        self._thread = threading.Thread(target=self._run, name="writer")
+        self.thread = threading.Thread(target=self._run, name=f"writer-{number}")
 
-    def __enter__(self) -> "Writer":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Take no more; the thread ends when the queue is empty."""
         with self._changed:
             self._closing = True
             self._changed.notify()
-        self._thread.join()
 
-    async def submit(self, rows: Sequence[Row]) -> None:
-        """Return when ``rows`` are on disk and in every answer.
+    def check_room(self, rows: int) -> None:
+        """Raise QueueFullError where so many rows cannot wait now. The lock is held."""
+        if self._closing:
+            raise QueueFullError("the server is shutting down; send the records again later")
+        if self._waiting_rows and self._waiting_rows + rows > self._queue_rows:
+            raise QueueFullError(
+                f"{self._waiting_rows} records wait to be written and {self._queue_rows} may; "
+                "nothing of this request was stored; send it again later"
+            )
 
-        Raises QueueFullError where there is no room for them, WriteError where they could not
-        be stored. A request larger than the queue is taken when nothing else waits.
-        """
-        loop = asyncio.get_running_loop()
-        submission = _Submission(rows, loop.create_future(), loop)
-        with self._changed:
-            if self._closing:
-                raise QueueFullError("the server is shutting down; send the records again later")
-            if self._waiting_rows and self._waiting_rows + len(rows) > self._queue_rows:
-                raise QueueFullError(
-                    f"{self._waiting_rows} records wait to be written and {self._queue_rows} may; "
-                    "nothing of this request was stored; send it again later"
-                )
-            self._queue.append(submission)
-            self._waiting_rows += len(rows)
-            self._changed.notify()
-        await submission.done
+    def add(self, submission: _Submission) -> None:
+        """Let ``submission`` wait its turn. The lock is held."""
+        self._queue.append(submission)
+        self._waiting_rows += len(submission.rows)
+        self._changed.notify()
 
     def stuck_s(self) -> float:
         """For how many seconds the INSERT under way has been running; 0.0 when none is."""
@@ -97,8 +160,8 @@ class Writer:
             started = self._busy_since = time.monotonic()
             error: Exception | None = None
             try:
-                self._insert([row for submission in batch for row in submission.rows])
-            except EngineError as failure:
+                self._insert([row for submission in batch for row in submission.rows], self._number)
+            except UnavailableError as failure:
                 error = failure
                 log.error(
                     "an insert failed",

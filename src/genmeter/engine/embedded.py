@@ -13,13 +13,15 @@ What was found about it, and what follows here:
 import contextlib
 import fcntl
 import threading
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Final
 
 from chdb import _chdb
 
+from genmeter.engine import TABLE_SETTINGS, Server, settings_clause
 from genmeter.errors import EngineError, FolderBusyError, StartError
+from genmeter.sql import Layout
 
 _CACHE_BYTES: Final = 64 * 2**20
 _LINES: Final = "TSVRaw"
@@ -27,23 +29,6 @@ _VALUES: Final = "RawBLOB"  # a sixth less work than lines: values are copied an
 _NOT_IN_PATHS: Final = "?&%#*{}[]'\"\\"
 
 _connect: Final[Any] = _chdb.connect  # type: ignore[attr-defined]
-
-_TABLE_SETTINGS: Final = {
-    # Durability: an acknowledged insert is on disk, and so is what a merge makes of it before
-    # its sources go. That is what lets the sources go after a minute instead of eight.
-    "fsync_after_insert": "1",
-    "fsync_part_directory": "1",
-    "min_rows_to_fsync_after_merge": "1",
-    "min_compressed_bytes_to_fsync_after_merge": "1",
-    "old_parts_lifetime": "60",
-    # Size: 18-19 bytes a record instead of 35 with the engine's own choice.
-    "default_compression_codec": "'ZSTD(1)'",
-    # Reads: one account's day is a few thousand rows; with 8,192 rows a mark and 1 MB a block
-    # most of what was read and decompressed for it was somebody else's.
-    "index_granularity": "1024",
-    "min_compress_block_size": "16384",
-    "max_compress_block_size": "65536",
-}
 
 
 class Embedded:
@@ -54,7 +39,7 @@ class Embedded:
     Raises FolderBusyError where another process has the folder open.
     """
 
-    table_settings = " SETTINGS " + ", ".join(f"{k} = {v}" for k, v in _TABLE_SETTINGS.items())
+    layout = Layout(settings=settings_clause(TABLE_SETTINGS))
 
     def __init__(self, folder: Path, *, memory_mb: int, threads: int, seconds: int = 120) -> None:
         if odd := "".join(char for char in _NOT_IN_PATHS if char in str(folder)):
@@ -95,18 +80,22 @@ class Embedded:
                 f"the engine cannot open the data folder: {str(error).splitlines()[0]}"
             ) from error
 
-    def execute(self, statement: str) -> None:
+    def prepare(self, make: Callable[[Server], None]) -> None:
+        """Call ``make`` for the one server there is: this."""
+        make(self)
+
+    def execute(self, statement: str, shard: int = 0) -> None:
         """Run a statement that returns nothing."""
         with self._handle() as handle:
             handle.query(statement, _LINES)
 
-    def fetch(self, statement: str) -> bytes:
+    def fetch(self, statement: str, shard: int = 0) -> bytes:
         """The whole result of a short SELECT."""
         with self._handle() as handle:
             result: bytes = handle.query(statement + self._read, _LINES).bytes()
             return result
 
-    def stream(self, statement: str) -> Generator[bytes, None, None]:
+    def stream(self, statement: str, shard: int = 0) -> Generator[bytes, None, None]:
         """The values of a SELECT of one text column, block by block."""
         with self._handle() as handle:
             result = handle.send_query(statement + self._read, _VALUES)
@@ -119,7 +108,7 @@ class Embedded:
                 if not ended:
                     handle.streaming_cancel_query(result)
 
-    def insert(self, table: str, columns: Mapping[str, str], rows: bytes) -> None:
+    def insert(self, table: str, columns: Mapping[str, str], rows: bytes, shard: int = 0) -> None:
         """Insert NDJSON rows: one part a month, on disk when it returns."""
         names = ", ".join(columns)
         plain = ", ".join(f"{name} {_plain(type_)}" for name, type_ in columns.items())

@@ -1,0 +1,225 @@
+"""One ClickHouse server over its HTTP interface: statements in, bytes or errors out.
+
+It works from version 18.16 on. An old server takes a setting it does not know for an error, so each
+server is first asked what it knows, and is sent no more than that.
+"""
+
+import ssl
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import Final
+
+import httpx2
+
+from genmeter.addresses import ClickHouseUrl, Secret
+from genmeter.engine import TABLE_SETTINGS, settings_clause
+from genmeter.errors import EngineError, StartError
+from genmeter.sql import Layout
+
+CONNECT_S: Final = 3.0
+"""How long a server may take to accept a connection, in seconds."""
+
+PROBE_S: Final = 5.0
+"""How long a server may take to say how it is, in seconds."""
+
+_BLOCK: Final = 256 * 2**10
+_ERROR_BYTES: Final = 2000
+
+_READ: Final = {
+    # 2 is: nothing but reading, with settings of our own.
+    "readonly": "2",
+    "use_uncompressed_cache": "1",
+    "cancel_http_readonly_queries_on_client_close": "1",
+    # Only conditions on the sort key move, which equal records share: R6 stays true.
+    "optimize_move_to_prewhere_if_final": "1",
+    # Equal records are always of one month, so months need not be merged with each other.
+    "do_not_merge_across_partitions_select_final": "1",
+}
+_WRITE: Final = {
+    # An acknowledged insert is there: not in a buffer, and one part a month.
+    "async_insert": "0",
+    "wait_end_of_query": "1",
+    "input_format_parallel_parsing": "0",
+    "max_partitions_per_insert_block": "0",
+}
+_MAKE: Final = {"allow_experimental_low_cardinality_type": "1"}
+_ALWAYS_KNOWN: Final = frozenset({"wait_end_of_query"})  # a parameter, no setting
+
+
+class UnreachableError(EngineError):
+    """A server did not answer: whether it did what it was told is not known."""
+
+
+class RefusedError(EngineError):
+    """A server answered with an error; ``code`` is ClickHouse's number of it, 0 if it named none."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class HttpServer:
+    """The server at one of the addresses of ``url``.
+
+    ``limits`` are settings of every SELECT, ``writing`` of every INSERT, as far as the server knows
+    them. ``learn`` must have been called before anything else.
+    """
+
+    def __init__(
+        self,
+        client: httpx2.Client,
+        url: ClickHouseUrl,
+        number: int,
+        *,
+        limits: Mapping[str, str],
+        writing: Mapping[str, str],
+    ) -> None:
+        host, port = url.hosts[number]
+        host = f"[{host}]" if ":" in host else host
+        self.name = f"{host}:{port}"
+        self._client = client
+        self._url = f"{'https' if url.secure else 'http'}://{self.name}/"
+        self._database = url.database
+        self._wanted = {"read": _READ | limits, "write": _WRITE | writing, "make": dict(_MAKE)}
+        self._settings: dict[str, dict[str, str]] = {}
+        self.layout = Layout()
+
+    def learn(self, cluster: str) -> int:
+        """Ask the server what it is; returns its shard in ``cluster``, from 0.
+
+        Raises StartError where it is not part of that cluster.
+        """
+        known = set(self._text("SELECT name FROM system.settings").split()) | _ALWAYS_KNOWN
+        self._settings = {
+            kind: {name: value for name, value in wanted.items() if name in known}
+            for kind, wanted in self._wanted.items()
+        }
+        of_tables = set(self._text("SELECT name FROM system.merge_tree_settings").split())
+        settings = {name: value for name, value in TABLE_SETTINGS.items() if name in of_tables}
+        shard, weights = 0, (1,)
+        if cluster:
+            shard, weights = self._place(cluster)
+        self.layout = Layout(
+            settings=settings_clause(settings),
+            cluster=cluster,
+            database=self._database,
+            weights=weights,
+        )
+        return shard
+
+    def _place(self, cluster: str) -> tuple[int, tuple[int, ...]]:
+        """The server's shard in a cluster, and the weights of all shards."""
+        weights: dict[int, int] = {}
+        mine = None
+        for line in self._text(
+            "SELECT shard_num, shard_weight, is_local FROM system.clusters "
+            f"WHERE cluster = '{cluster}' ORDER BY shard_num, replica_num"
+        ).splitlines():
+            number, weight, is_local = map(int, line.split())
+            weights[number] = weight
+            if is_local:
+                mine = number
+        if mine is None:
+            raise StartError(
+                f"the server {self.name} is not in a cluster named {cluster}, as its own "
+                "remote_servers has it"
+            )
+        return list(weights).index(mine), tuple(weights.values())
+
+    def behind(self, table: str) -> bool:
+        """Whether the server's replica of a table still lacks what others were given."""
+        lacking = self._text(
+            "SELECT count() FROM system.replicas WHERE database = currentDatabase() "
+            f"AND table = '{table}' "
+            "AND (is_readonly OR inserts_in_queue > 0 OR log_pointer <= log_max_index)"
+        )
+        return int(lacking) > 0
+
+    def execute(self, statement: str) -> None:
+        """Run a statement that returns nothing."""
+        self._post(statement.encode(), self._settings["make"])
+
+    def fetch(self, statement: str) -> bytes:
+        """The whole result of a short SELECT."""
+        # The server answers when it is done, so that the status tells how it went.
+        settings = self._settings["read"] | {"wait_end_of_query": "1"}
+        return self._post(statement.encode(), settings)
+
+    def insert(self, statement: str, rows: bytes) -> None:
+        """Run an INSERT that ends in its format, with the rows behind it."""
+        self._post(rows, self._settings["write"] | {"query": statement})
+
+    def stream(self, statement: str) -> Generator[bytes, None, None]:
+        """The result of a SELECT of one column, as it comes.
+
+        An error after the beginning may be in the text itself, which ends then like any other:
+        the caller must know what an end looks like.
+        """
+        request = self._request(statement.encode(), self._settings["read"])
+        try:
+            response = self._client.send(request, stream=True)
+            try:
+                if response.status_code != 200:
+                    response.read()
+                    raise self._refusal(response)
+                yield from response.iter_raw(_BLOCK)
+            finally:
+                response.close()
+        except httpx2.HTTPError as error:
+            raise self._unreachable(error) from error
+
+    def _text(self, statement: str) -> str:
+        short = httpx2.Timeout(PROBE_S, connect=CONNECT_S)
+        return self._post(statement.encode(), {}, short).decode()
+
+    def _post(
+        self, content: bytes, parameters: Mapping[str, str], timeout: httpx2.Timeout | None = None
+    ) -> bytes:
+        request = self._request(content, parameters)
+        if timeout is not None:
+            request.extensions["timeout"] = timeout.as_dict()
+        try:
+            response = self._client.send(request)
+        except httpx2.HTTPError as error:
+            raise self._unreachable(error) from error
+        if response.status_code != 200:
+            raise self._refusal(response)
+        return response.content
+
+    def _request(self, content: bytes, parameters: Mapping[str, str]) -> httpx2.Request:
+        fixed = {"database": self._database, "default_format": "TSVRaw"}
+        return self._client.build_request(
+            "POST", self._url, params=fixed | dict(parameters), content=content
+        )
+
+    def _unreachable(self, error: httpx2.HTTPError) -> UnreachableError:
+        what = str(error) or type(error).__name__
+        return UnreachableError(f"the server {self.name} does not answer: {what}")
+
+    def _refusal(self, response: httpx2.Response) -> RefusedError:
+        text = response.text.strip()[:_ERROR_BYTES]
+        number = text.removeprefix("Code: ").partition(",")[0].partition(".")[0]
+        code = int(number) if number.isdecimal() else 0
+        return RefusedError(f"the server {self.name}: {text or response.status_code}", code)
+
+
+def client(
+    url: ClickHouseUrl, password: Secret | None, ca_file: Path | None, timeout_s: float
+) -> httpx2.Client:
+    """Connections to all servers of ``url``, kept for the next statement."""
+    verify: ssl.SSLContext | bool = True
+    if url.secure and ca_file is not None:
+        try:
+            verify = ssl.create_default_context(cafile=ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise StartError(f"{ca_file} holds no certificate of an authority") from error
+    return httpx2.Client(
+        auth=httpx2.BasicAuth(url.user, password.reveal() if password else ""),
+        verify=verify,
+        timeout=httpx2.Timeout(timeout_s, connect=CONNECT_S),
+        limits=httpx2.Limits(
+            max_connections=None, max_keepalive_connections=64, keepalive_expiry=2
+        ),
+        trust_env=False,
+        headers={"User-Agent": "genmeter"},
+    )
