@@ -1,9 +1,12 @@
 """The shared service: one engine for the whole run, an account of its own for each test."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.databases import Database, InFolder, OnServer
+from tests.servers.postgres import Postgres
 from tests.support import NOON_MS, Client, Running, running
 
 pytest_plugins = ["tests.servers.fixtures"]
@@ -34,6 +37,29 @@ def client(service: Running) -> Client:
 def admin(service: Running) -> Client:
     """Somebody who may do everything."""
     return service.client(("admin",))
+
+
+@pytest.fixture(scope="session")
+def shared_postgres() -> Iterator[Postgres]:
+    """A PostgreSQL for the whole run."""
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres(shared_postgres: Postgres) -> Iterator[Postgres]:
+    """The shared PostgreSQL, empty, running again afterwards: tests may do to it what they like."""
+    shared_postgres.clear()
+    yield shared_postgres
+    shared_postgres.mend()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+    """An empty database for accounts, of each kind in turn."""
+    if request.param == "sqlite":
+        return InFolder(tmp_path / "some" / "data")
+    return OnServer(request.getfixturevalue("postgres"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

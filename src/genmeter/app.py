@@ -22,6 +22,7 @@ from genmeter.middleware import CatchAll, RequestLog, genmeter_error, http_error
 from genmeter.reader import Reader
 from genmeter.store import Store
 from genmeter.tasks import Task, Tasks
+from genmeter.tokens import Tokens
 from genmeter.web import manual
 from genmeter.writer import Writer
 
@@ -29,7 +30,7 @@ _EXPIRE_SECONDS = 3600.0
 
 
 class Service:
-    """The parts of a running service: ``accounts``, ``store``, ``reader``, ``writer``.
+    """The parts of a running service: ``accounts``, ``tokens``, ``store``, ``reader``, ``writer``.
 
     ``now_ms`` is its clock. Use as a context manager: entering raises StartError where the
     service cannot run as set, leaving stores what waits in the queue before the engine closes.
@@ -43,8 +44,11 @@ class Service:
     def __enter__(self) -> Self:
         settings = self.settings
         with contextlib.ExitStack() as opening:
-            self.accounts = Accounts.in_folder(settings.data)
+            self.accounts = Accounts.opened(
+                settings.accounts, settings.accounts_password, settings.data
+            )
             opening.callback(self.accounts.close)
+            self.tokens = opening.enter_context(Tokens(self.accounts.find))
             engine = Embedded(
                 settings.data / "engine",
                 memory_mb=settings.engine_memory_mb,
@@ -78,7 +82,7 @@ class Service:
 def create_app(service: Service) -> Starlette:
     """The web application over an opened service."""
     api = Api(
-        accounts=service.accounts,
+        tokens=service.tokens,
         store=service.store,
         reader=service.reader,
         writer=service.writer,
