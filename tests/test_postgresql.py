@@ -165,6 +165,8 @@ def test_services_share_tokens_and_what_is_revoked(postgres: Postgres, tmp_path:
         command("revoke", row.split()[0])
         for server in (one, two):
             until(lambda server=server: status(server, "/v2/account", token) == 401)  # type: ignore[misc]
+        copied = genmeter("backup", str(tmp_path / "copy"), "--data", str(tmp_path / "1"))
+        assert copied.returncode == 0, copied.stderr
     assert not nowhere.exists()
     assert not list(tmp_path.rglob("accounts.sqlite3"))
 
