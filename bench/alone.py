@@ -101,10 +101,10 @@ class _Watched(Embedded):
 
     streamed = ""
 
-    def stream(self, statement: str) -> Generator[bytes, None, None]:
+    def stream(self, statement: str, shard: int = 0) -> Generator[bytes, None, None]:
         """As the engine does."""
         self.streamed = statement
-        return super().stream(statement)
+        return super().stream(statement, shard)
 
 
 def last_rows(folder: Path, question: Question, repeats: int) -> list[float]:

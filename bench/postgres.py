@@ -106,7 +106,7 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
         self._programs = binaries()
-        self._user = _unprivileged()
+        self._user = unprivileged()
         self._process: subprocess.Popen[bytes] | None = None
         self._socket = Path()
 
@@ -206,7 +206,7 @@ class Cluster:
         shutil.rmtree(self._socket, ignore_errors=True)
 
 
-def _unprivileged() -> pwd.struct_passwd | None:
+def unprivileged() -> pwd.struct_passwd | None:
     """The user to run as, or None for ourselves."""
     if os.geteuid() != 0:
         return None

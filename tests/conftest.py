@@ -1,19 +1,40 @@
 """The shared service: one engine for the whole run, an account of its own for each test."""
 
+import contextlib
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.databases import Database, InFolder, OnServer
+from tests.servers.postgres import Postgres
+from tests.servers.settings import on_cluster, on_postgres, on_server
 from tests.support import NOON_MS, Client, Running, running
 
 pytest_plugins = ["tests.servers.fixtures"]
 
 
-@pytest.fixture(scope="session")
-def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A service of this process; retention is 92 days, the clock stands at noon of TODAY."""
-    with running(tmp_path_factory.mktemp("shared") / "data") as service:
-        yield service
+@pytest.fixture(scope="session", params=["embedded", "server", "cluster"])
+def shared_service(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
+    """A service of this process; retention is 92 days, the clock stands at noon of TODAY.
+
+    Once over the engine in the process, once over a ClickHouse server, once over a cluster with
+    the accounts in PostgreSQL: every test that asks or records over HTTP holds for all three.
+    """
+    with contextlib.ExitStack() as stack:
+        changes: dict[str, Any] = {}
+        if request.param == "server":
+            changes = on_server(request.getfixturevalue("clickhouse"))
+        elif request.param == "cluster":
+            changes = on_cluster(request.getfixturevalue("shared_cluster"))
+            postgres = stack.enter_context(Postgres())
+            postgres.clear()
+            changes |= on_postgres(postgres)
+        data = tmp_path_factory.mktemp("shared") / "data"
+        yield stack.enter_context(running(data, **changes))
 
 
 @pytest.fixture
@@ -34,6 +55,29 @@ def client(service: Running) -> Client:
 def admin(service: Running) -> Client:
     """Somebody who may do everything."""
     return service.client(("admin",))
+
+
+@pytest.fixture(scope="session")
+def shared_postgres() -> Iterator[Postgres]:
+    """A PostgreSQL for the whole run."""
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres(shared_postgres: Postgres) -> Iterator[Postgres]:
+    """The shared PostgreSQL, empty, running again afterwards: tests may do to it what they like."""
+    shared_postgres.clear()
+    yield shared_postgres
+    shared_postgres.mend()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+    """An empty database for accounts, of each kind in turn."""
+    if request.param == "sqlite":
+        return InFolder(tmp_path / "some" / "data")
+    return OnServer(request.getfixturevalue("postgres"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

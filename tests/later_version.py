@@ -14,10 +14,10 @@ from tests.support import settings as of_test
 today = sql.migrations
 
 
-def later(settings: str) -> tuple[tuple[str, ...], ...]:
+def later(layout: sql.Layout) -> tuple[tuple[str, ...], ...]:
     """Today's steps, and one that adds a column."""
     step = f"ALTER TABLE {sql.TABLE} ADD COLUMN IF NOT EXISTS region String DEFAULT 'somewhere'"
-    return (*today(settings), (step,))
+    return (*today(layout), (step,))
 
 
 if __name__ == "__main__":

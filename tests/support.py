@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import httpx2
 import pytest
@@ -143,9 +143,11 @@ def running(data: Path, **changes: Any) -> Iterator[Running]:
 
 
 class Process:
-    """``genmeter serve`` as a process of its own."""
+    """``genmeter serve`` as a process of its own, with flags and variables of the environment."""
 
-    def __init__(self, data: Path, *flags: str, port: int = 0) -> None:
+    def __init__(
+        self, data: Path, *flags: str, port: int = 0, variables: Mapping[str, str] | None = None
+    ) -> None:
         self.data = data
         self._errors = (data.parent / f"{data.name}-{next(_numbers)}.log").open("w+")
         command = [sys.executable, "-m", "genmeter", "serve", "--data", str(data)]
@@ -154,7 +156,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            env=environment(),
+            env=environment(**(variables or {})),
         )
         assert self.process.stdout is not None
         self.ready_line = self.process.stdout.readline()
@@ -222,17 +224,15 @@ def new_token(data: Path, account: str, scope: str = "read,write") -> str:
 
 
 def program(name: str) -> str:
-    """The path of a program that a test talks through.
+    """The path of a program that a test talks through; see :func:`missing` where it is not."""
+    return shutil.which(name) or missing(name)
 
-    Without it the test is skipped at home and fails in CI, where tests/install-system.sh
-    installs it.
-    """
-    path = shutil.which(name)
-    if path is None:
-        if os.environ.get("CI"):
-            pytest.fail(f"{name} is not installed, and this is CI")
-        pytest.skip(f"{name} is not installed")
-    return path
+
+def missing(name: str) -> NoReturn:
+    """Skip the test at home; in CI, where tests/install-system.sh installs things, fail it."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{name} is not installed, and this is CI")
+    pytest.skip(f"{name} is not installed")
 
 
 def job(ms: int = NOON_MS, **fields: Any) -> dict[str, Any]:

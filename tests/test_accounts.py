@@ -1,8 +1,8 @@
-"""Accounts and tokens on a real SQLite database, and the cache in front of it (C1)."""
+"""Accounts and tokens on real databases, SQLite and PostgreSQL (C1)."""
 
 import hashlib
 import re
-import sqlite3
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -11,21 +11,17 @@ from typing import Final
 
 import pytest
 
-from genmeter.accounts import Accounts, Token, TokenCache
-from genmeter.errors import BadRequestError, ForbiddenError, StartError, UnavailableError
+from genmeter.accounts import Accounts, Token
+from genmeter.errors import AccountsError, BadRequestError, ForbiddenError, StartError
+from tests.databases import Database
 
 NOW: Final = 1_770_978_600_000
 DAY: Final = 86_400_000
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "some" / "data"
-
-
-@pytest.fixture
-def accounts(folder: Path) -> Iterator[Accounts]:
-    with closing(Accounts.in_folder(folder)) as accounts:
+def accounts(database: Database) -> Iterator[Accounts]:
+    with closing(database.open()) as accounts:
         yield accounts
 
 
@@ -56,12 +52,12 @@ def test_tokens_are_each_their_own(accounts: Accounts) -> None:
     assert [accounts.find(text) for text, _ in made] == [token for _, token in made]
 
 
-def test_only_a_hash_is_stored(accounts: Accounts, folder: Path) -> None:
+def test_only_a_hash_is_stored(accounts: Accounts, database: Database) -> None:
     made = [accounts.create("acme", ["read"], now_ms=NOW)[0] for _ in range(3)]
     for closed in (False, True):
         if closed:
             accounts.close()
-        stored = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+        stored = database.content()
         for text in made:
             secret = text.split("-")[1]
             for form in (secret, secret.upper(), secret[:16], secret[16:]):
@@ -71,16 +67,16 @@ def test_only_a_hash_is_stored(accounts: Accounts, folder: Path) -> None:
 
 
 def test_what_was_made_is_there_for_others_at_once_and_after_a_restart(
-    accounts: Accounts, folder: Path
+    accounts: Accounts, database: Database
 ) -> None:
-    with closing(Accounts.in_folder(folder)) as other:
+    with closing(database.open()) as other:
         text, token = other.create("acme", ["admin"], now_ms=NOW, name="n", expires_days=1)
         assert accounts.find(text) == token
         assert accounts.revoke(token.id, now_ms=NOW + 5)
         found = other.find(text)
         assert found is not None
         assert found.revoked_ms == NOW + 5
-    with closing(Accounts.in_folder(folder)) as later:
+    with closing(database.open()) as later:
         assert later.tokens() == [found]
 
 
@@ -181,6 +177,22 @@ def test_other_faults_one_by_one(accounts: Accounts) -> None:
         assert faults(accounts, "a", ["read"], expires_days=days)[0].startswith("expires must be")
 
 
+def test_many_may_start_at_once(database: Database) -> None:
+    together = threading.Barrier(6)
+
+    def start(_: int) -> str:
+        together.wait(30)
+        with closing(database.open()) as accounts:
+            return accounts.create("acme", ["read"], now_ms=NOW)[0]
+
+    with ThreadPoolExecutor(6) as pool:
+        texts = list(pool.map(start, range(6)))
+    with closing(database.open()) as accounts:
+        assert len(accounts.tokens()) == 6
+        assert all(accounts.find(text) for text in texts)
+        assert accounts.next_version(0) == 1
+
+
 def test_many_threads_make_and_find_tokens_at_once(accounts: Accounts) -> None:
     def make(number: int) -> bool:
         text, token = accounts.create(f"a{number % 3}", ["read"], now_ms=NOW + number)
@@ -218,71 +230,20 @@ def test_a_database_that_is_none_is_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_c20_a_database_that_fails_is_503_without_its_words(
-    accounts: Accounts, folder: Path
+    accounts: Accounts, database: Database
 ) -> None:
-    with closing(sqlite3.connect(folder / "accounts.sqlite3")) as database:
-        database.execute("DROP TABLE tokens")
-        database.commit()
-    with pytest.raises(UnavailableError) as caught:
+    database.execute("DROP TABLE tokens")
+    database.execute("DROP TABLE record_versions")
+    with pytest.raises(AccountsError) as caught:
         accounts.find("x")
     assert str(caught.value) == "the accounts database does not answer"
     assert (caught.value.status, caught.value.retry_after) == (503, 1)
-    with pytest.raises(UnavailableError):
-        accounts.create("a", ["read"], now_ms=NOW)
-
-
-class Finding:
-    """A database of one token that notes what it is asked, and a clock."""
-
-    def __init__(self) -> None:
-        self.token: Token | None = Token(
-            id="1", account="a", name="a", scopes=("read",), created_ms=0
-        )
-        self.asked: list[str] = []
-        self.now = 1000.0
-        self.cache = TokenCache(self.find, seconds=0.5, clock=lambda: self.now)
-
-    def find(self, text: str) -> Token | None:
-        self.asked.append(text)
-        return self.token if text == "known" else None
-
-
-def test_the_cache_remembers_for_half_a_second() -> None:
-    finding = Finding()
-    assert finding.cache.recall("known") == (False, None)
-    assert finding.cache.find("known") == finding.token
-    assert finding.cache.recall("known") == (True, finding.token)
-    finding.now += 0.499
-    assert finding.cache.recall("known") == (True, finding.token)
-    finding.now += 0.001
-    assert finding.cache.recall("known")[0] is False
-    assert finding.asked == ["known"]
-
-
-def test_the_cache_remembers_that_there_is_no_such_token() -> None:
-    finding = Finding()
-    assert finding.cache.find("wrong") is None
-    assert finding.cache.recall("wrong") == (True, None)
-    assert finding.cache.recall("known") == (False, None)
-    assert finding.asked == ["wrong"]
-
-
-def test_a_change_takes_effect_once_it_is_asked_for_again() -> None:
-    finding = Finding()
-    finding.cache.find("known")
-    finding.token = None
-    assert finding.cache.recall("known")[1] is not None
-    finding.now += 0.5
-    assert finding.cache.find("known") is None
-    assert finding.cache.recall("known") == (True, None)
-
-
-def test_a_flood_of_wrong_tokens_does_not_fill_the_memory() -> None:
-    finding = Finding()
-    for number in range(25_000):
-        finding.cache.find(str(number))
-    remembered = sum(finding.cache.recall(str(number))[0] for number in range(25_000))
-    assert remembered <= 10_000
-    assert finding.cache.recall("24999") == (True, None)
-    finding.cache.find("known")
-    assert finding.cache.recall("known") == (True, finding.token)
+    for call in (
+        lambda: accounts.create("a", ["read"], now_ms=NOW),
+        lambda: accounts.revoke("a", now_ms=NOW),
+        lambda: accounts.next_version(NOW),
+        lambda: accounts.raise_version(NOW),
+        accounts.tokens,
+    ):
+        with pytest.raises(AccountsError, match=r"^the accounts database does not answer$"):
+            call()

@@ -112,8 +112,10 @@ def test_the_address_of_a_postgresql(text: str, url: PostgresqlUrl) -> None:
         ("postgresql://u@a/b?sslmode", "OPTION is once one of"),
         ("postgresql://u@a/b?sslmode=%ff", "OPTION is once one of"),
         ("postgresql://u@a/b?sslmode=require&sslmode=disable", "OPTION is once one of"),
-        ("postgresql://u@a/b?host=/run", "the option host is for"),
-        ("postgresql://u@/b?host=c", "the option host is for"),
+        ("postgresql://u@a/b?host=/run", "the options host and port are for"),
+        ("postgresql://u@/b?host=c", "the options host and port are for"),
+        ("postgresql://u@/b?port=1", "the options host and port are for"),
+        ("postgresql://u@a/b?port=1", "the options host and port are for"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_the_address_of_a_postgresql(text: str, fault: str) -> None:

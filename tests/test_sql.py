@@ -214,7 +214,7 @@ def test_c10_the_keys_of_each_bots_rows_are_in_order() -> None:
 
 
 def test_r6_the_table_is_sorted_by_identity_and_keeps_the_highest_version() -> None:
-    ((create,),) = sql.migrations(" SETTINGS x = 1")
+    ((create,),) = sql.migrations(sql.Layout(settings=" SETTINGS x = 1"))
     assert create == (
         "CREATE TABLE IF NOT EXISTS records (account LowCardinality(String), "
         "bot LowCardinality(String), neg_ms Int64, jobid String, config LowCardinality(String), "
@@ -226,6 +226,28 @@ def test_r6_the_table_is_sorted_by_identity_and_keeps_the_highest_version() -> N
         "PARTITION BY toYYYYMM(toDate(intDiv(-neg_ms, 1000), 'UTC')) "
         "ORDER BY (account, bot, neg_ms, jobid) SETTINGS x = 1"
     )
+
+
+def test_r6_in_a_cluster_the_table_is_replicated_and_an_account_is_on_one_shard() -> None:
+    layout = sql.Layout(settings=" SETTINGS x = 1", cluster="c", database="d", weights=(1, 1))
+    ((create, create_all),) = sql.migrations(layout)
+    assert (
+        "ENGINE = ReplicatedReplacingMergeTree("
+        "'/clickhouse/tables/{shard}/d/records', '{replica}', version) PARTITION BY"
+    ) in create
+    assert create_all == (
+        "CREATE TABLE IF NOT EXISTS records_all AS records ENGINE = "
+        "Distributed(c, d, records, reinterpretAsUInt32(substring(MD5(account), 1, 4)))"
+    )
+
+
+def test_r6_shards_get_accounts_by_their_weight_always_the_same() -> None:
+    names = [f"account{n}" for n in range(4000)]
+    even = sql.Layout(weights=(1, 1))
+    assert [even.shard(name) for name in ("acme", "a0", "a1", "a2", "a5")] == [1, 0, 0, 1, 0]
+    heavy = [sql.Layout(weights=(3, 1)).shard(name) for name in names]
+    assert 2800 < heavy.count(0) < 3200
+    assert {sql.Layout().shard(name) for name in names} == {0}
 
 
 def test_c22_numbers_of_a_statement_are_numbers() -> None:

@@ -12,9 +12,10 @@ from genmeter.writer import BATCH_ROWS, Writer
 
 
 def rows(*numbers: int) -> list[Row]:
-    """Rows told apart by ``msec``."""
+    """Rows told apart by ``msec``, of the account ``even`` or ``odd`` as that is."""
     return [
-        Row(account="a", bot="luma", neg_ms=-n, jobid=str(n), config="c", endpoint="e", status="s",
+        Row(account="odd" if n % 2 else "even", bot="luma", neg_ms=-n, jobid=str(n), config="c",
+            endpoint="e", status="s",
             func="", code=200, msec=n, model="", captcha_providers="", captcha_retry=None,
             tier="", sku="")
         for n in numbers
@@ -31,7 +32,7 @@ class Sink:
         self.go_on.set()
         self.failing = False
 
-    def __call__(self, batch: Sequence[Row]) -> None:
+    def __call__(self, batch: Sequence[Row], lane: int) -> None:
         """Store a batch."""
         self.running.set()
         assert self.go_on.wait(30)
@@ -46,7 +47,7 @@ class Sink:
 
 async def waiting(writer: Writer, count: int) -> None:
     """Return when ``count`` rows wait in the queue."""
-    while writer._waiting_rows != count:
+    while writer.waiting_rows != count:
         await asyncio.sleep(0.001)
 
 
@@ -136,7 +137,7 @@ def test_leaving_stores_what_waits_and_takes_no_more() -> None:
         tasks += [asyncio.create_task(writer.submit(rows(n))) for n in (1, 2, 3)]
         await waiting(writer, 3)
         leaving = asyncio.create_task(asyncio.to_thread(writer.__exit__))
-        while not writer._closing:
+        while not writer._lanes[0]._closing:
             await asyncio.sleep(0.001)
         with pytest.raises(QueueFullError, match="shutting down"):
             await writer.submit(rows(9))
@@ -145,6 +146,63 @@ def test_leaving_stores_what_waits_and_takes_no_more() -> None:
 
     asyncio.run(main(Writer(sink, queue_rows=100).__enter__()))
     assert sink.batches == [[0], [1, 2, 3]]
+
+
+def test_a_lane_that_fails_or_is_slow_holds_no_other_up() -> None:
+    slow, fast = Sink(), Sink()
+    slow.go_on.clear()
+
+    async def main(writer: Writer) -> None:
+        stays = asyncio.create_task(writer.submit(rows(2)))
+        await slow.until_running()
+        for n in (1, 3, 5):
+            await writer.submit(rows(n))
+        assert writer.stuck_s() == 0  # not while one lane is well
+        slow.failing = True
+        both = asyncio.create_task(writer.submit(rows(7, 8, 9)))
+        while fast.batches[-1:] != [[7, 9]]:
+            await asyncio.sleep(0.001)
+        assert not both.done()
+        slow.go_on.set()
+        for task in (stays, both):
+            with pytest.raises(WriteError):
+                await task
+        assert writer.waiting_rows == 0
+
+    sinks = (slow, fast)
+    lanes = {"even": 0, "odd": 1}
+    with Writer(
+        lambda batch, lane: sinks[lane](batch, lane),
+        queue_rows=10,
+        lanes=2,
+        lane_of=lanes.__getitem__,
+    ) as writer:
+        asyncio.run(main(writer))
+    assert fast.batches == [[1], [3], [5], [7, 9]]
+
+
+def test_a_full_lane_refuses_the_whole_request() -> None:
+    sinks = (Sink(), Sink())
+    sinks[0].go_on.clear()
+
+    async def main(writer: Writer) -> None:
+        first = asyncio.create_task(writer.submit(rows(0)))
+        await sinks[0].until_running()
+        second = asyncio.create_task(writer.submit(rows(2, 4)))
+        await waiting(writer, 2)
+        with pytest.raises(QueueFullError, match="nothing of this request was stored"):
+            await writer.submit(rows(1, 3, 6, 8))
+        sinks[0].go_on.set()
+        await asyncio.gather(first, second)
+
+    with Writer(
+        lambda batch, lane: sinks[lane](batch, lane),
+        queue_rows=3,
+        lanes=2,
+        lane_of={"even": 0, "odd": 1}.__getitem__,
+    ) as writer:
+        asyncio.run(main(writer))
+    assert sinks[1].batches == []
 
 
 def test_a_client_that_went_away_disturbs_nobody() -> None:

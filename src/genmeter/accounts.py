@@ -1,23 +1,23 @@
-"""Accounts and their tokens, in a relational database: SQLite beside the records by default.
+"""Accounts and their tokens in a relational database, and the count of writes beside them.
 
-A token is shown once, when it is made; what is stored is its SHA-256, which for 192 random bits
-needs neither salt nor stretching. Any number of processes may use the database at once.
+SQLite in the data folder is for one machine, PostgreSQL for any number. A token is shown once,
+when it is made; what is stored is its SHA-256, which for 192 random bits needs neither salt nor
+stretching. Any number of processes may use the database at once.
 """
 
 import hashlib
 import secrets
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
 
+from genmeter.addresses import PostgresqlUrl, Secret
 from genmeter.clock import DAY_MS
-from genmeter.errors import BadRequestError, ForbiddenError, StartError, UnavailableError
+from genmeter.errors import AccountsError, BadRequestError, ForbiddenError, StartError
 from genmeter.records import ACCOUNT_NAME, ACCOUNT_RULE
 
 SCOPES: Final = ("read", "write", "admin")
@@ -35,6 +35,33 @@ _tokens = sa.Table(
     sa.Column("expires_ms", sa.BigInteger),
     sa.Column("revoked_ms", sa.BigInteger),
 )
+_versions = sa.Table(
+    "record_versions",
+    _metadata,
+    sa.Column("id", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("last", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("id = 1", name="one_row"),
+)
+"""One row: the version given out last."""
+
+_MAKE_ALONE: Final = {
+    "sqlite": ("BEGIN IMMEDIATE",),
+    "postgresql": ("BEGIN", "SELECT pg_advisory_xact_lock(7165926304)"),
+}
+"""What makes tables in one go and one process at a time; the number is ours, by chance."""
+
+_CONNECT_S: Final = 2
+_STATEMENT_MS: Final = 3000
+_PATIENCE: Final = {
+    "connect_timeout": str(_CONNECT_S),
+    "options": f"-c statement_timeout={_STATEMENT_MS} -c lock_timeout={_STATEMENT_MS}",
+    # A machine that went away without a word is found out by the kernel (Linux: both ways).
+    "tcp_user_timeout": str(_STATEMENT_MS),
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "2",
+}
+"""libpq's options that keep a dead database from holding anybody up for long."""
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,19 +93,26 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Accounts:
-    """The tokens in the database at ``url``, whose tables it makes where they are missing.
+    """The tokens in a database, whose tables are made where they are missing.
 
-    Raises StartError where the database cannot be used.
+    ``opened`` is the one way to them. Raises StartError where the database cannot be used;
+    a method raises AccountsError while it does not answer, within seconds, and works again once
+    it does.
     """
 
-    def __init__(self, url: str | sa.URL) -> None:
-        self._engine = sa.create_engine(url)
-        if self._engine.dialect.name == "sqlite":
-            sa.event.listen(self._engine, "connect", _share_sqlite)
+    def __init__(self, engine: sa.Engine) -> None:
+        # Each method is one statement, and so a transaction of its own without asking for one.
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         try:
-            _metadata.create_all(self._engine)
+            self._make_tables()
         except sa.exc.SQLAlchemyError as error:
+            self.close()
             raise StartError(f"the accounts database cannot be used: {_reason(error)}") from error
+
+    @classmethod
+    def opened(cls, url: PostgresqlUrl | None, password: Secret | None, data: Path) -> "Accounts":
+        """The accounts at ``url``, or without one those in the folder ``data``."""
+        return cls.in_folder(data) if url is None else cls.on_server(url, password)
 
     @classmethod
     def in_folder(cls, data: Path) -> "Accounts":
@@ -87,7 +121,35 @@ class Accounts:
             data.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StartError(f"cannot make the data folder {data}: {error.strerror}") from error
-        return cls(sa.URL.create("sqlite", database=str(data / "accounts.sqlite3")))
+        engine = sa.create_engine(
+            sa.URL.create("sqlite", database=str(data / "accounts.sqlite3")), hide_parameters=True
+        )
+        sa.event.listen(engine, "connect", _share_sqlite)
+        return cls(engine)
+
+    @classmethod
+    def on_server(cls, url: PostgresqlUrl, password: Secret | None = None) -> "Accounts":
+        """The accounts in a PostgreSQL, by a few connections that are tested before each use."""
+        options: dict[str, Any] = {
+            "user": url.user,
+            "dbname": url.database,
+            "fallback_application_name": "genmeter",
+        }
+        if url.hosts:
+            options["host"] = ",".join(host for host, _ in url.hosts)
+            options["port"] = ",".join(str(port) for _, port in url.hosts)
+        if len(url.hosts) > 1:  # of several, one is the primary
+            options["target_session_attrs"] = "read-write"
+        if password is not None:
+            options["password"] = password.reveal()
+        engine = sa.create_engine(
+            "postgresql+psycopg://",
+            connect_args=_PATIENCE | options | url.options,
+            hide_parameters=True,
+            pool_pre_ping=True,
+            pool_timeout=_CONNECT_S,
+        )
+        return cls(engine)
 
     def close(self) -> None:
         """Close all connections."""
@@ -127,19 +189,19 @@ class Accounts:
             expires_ms=None if expires_days is None else now_ms + int(expires_days * DAY_MS),
         )
         values = msgspec.structs.asdict(token) | {"scopes": ",".join(token.scopes)}
-        with self._begin() as connection:
-            connection.execute(_tokens.insert().values(hash=_hash(text), **values))
+        with self._connected() as connection:
+            connection.execute(_tokens.insert().values(hash=hash_of(text), **values))
         return text, token
 
     def tokens(self) -> list[Token]:
         """Every token there is, by account and age, revoked and expired ones too."""
-        with self._begin() as connection:
+        with self._connected() as connection:
             query = _tokens.select().order_by(_tokens.c.account, _tokens.c.created_ms)
             return [_token(row) for row in connection.execute(query)]
 
     def revoke(self, token_id: str, *, now_ms: int) -> bool:
         """Make a token open nothing any more; False where none of that id is left to revoke."""
-        with self._begin() as connection:
+        with self._connected() as connection:
             changed = connection.execute(
                 _tokens.update()
                 .where(_tokens.c.id == token_id, _tokens.c.revoked_ms.is_(None))
@@ -149,56 +211,55 @@ class Accounts:
 
     def find(self, text: str) -> Token | None:
         """The token whose text this is, in force or not."""
-        with self._begin() as connection:
+        with self._connected() as connection:
             found = connection.execute(
-                _tokens.select().where(_tokens.c.hash == _hash(text))
+                _tokens.select().where(_tokens.c.hash == hash_of(text))
             ).one_or_none()
         return None if found is None else _token(found)
 
+    def next_version(self, now_ms: int) -> int:
+        """A version for records, higher than any given out before, to whatever process (R6).
+
+        It is at least ``now_ms * 1000``, and goes on from the last where the clock was set back
+        or another machine's is ahead. It stays given out when it returns.
+        """
+        last = _versions.c.last
+        greatest = sa.func.max if self._engine.dialect.name == "sqlite" else sa.func.greatest
+        with self._connected() as connection:
+            version: int = connection.execute(
+                _versions.update().values(last=greatest(last + 1, now_ms * 1000)).returning(last)
+            ).scalar_one()
+        return version
+
+    def raise_version(self, at_least: int) -> None:
+        """Let all versions from now on be higher than ``at_least``, that of records brought in."""
+        with self._connected() as connection:
+            connection.execute(
+                _versions.update().where(_versions.c.last < at_least).values(last=at_least)
+            )
+
+    def _make_tables(self) -> None:
+        """Make what is missing, however many start at once; what is there needs no right to."""
+        with self._engine.connect() as connection:
+            for statement in _MAKE_ALONE[connection.dialect.name]:
+                connection.exec_driver_sql(statement)
+            _metadata.create_all(connection)
+            if connection.execute(_versions.select()).one_or_none() is None:
+                connection.execute(_versions.insert().values(id=1, last=0))
+            connection.exec_driver_sql("COMMIT")
+
     @contextmanager
-    def _begin(self) -> Iterator[sa.Connection]:
+    def _connected(self) -> Iterator[sa.Connection]:
         try:
-            with self._engine.begin() as connection:
+            with self._engine.connect() as connection:
                 yield connection
         except sa.exc.SQLAlchemyError as error:
-            raise UnavailableError("the accounts database does not answer") from error
+            words = getattr(error, "orig", None) or error
+            raise AccountsError("the accounts database does not answer") from words
 
 
-class TokenCache:
-    """Remembers for ``seconds`` what ``find`` said, so that a busy token costs no query each time.
-
-    Half a second keeps the promise that a new, revoked or expired token takes effect within one.
-    """
-
-    def __init__(
-        self,
-        find: Callable[[str], Token | None],
-        *,
-        seconds: float = 0.5,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._find = find
-        self._seconds = seconds
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._found: dict[str, tuple[float, Token | None]] = {}
-
-    def recall(self, text: str) -> tuple[bool, Token | None]:
-        """Whether a fresh answer for ``text`` is remembered, and the answer."""
-        until, token = self._found.get(_hash(text), (0.0, None))
-        return self._clock() < until, token
-
-    def find(self, text: str) -> Token | None:
-        """What ``find`` says now, remembered from now on."""
-        token = self._find(text)
-        with self._lock:
-            if len(self._found) >= 10_000:  # a flood of wrong tokens must not fill the memory
-                self._found.clear()
-            self._found[_hash(text)] = (self._clock() + self._seconds, token)
-        return token
-
-
-def _hash(text: str) -> str:
+def hash_of(text: str) -> str:
+    """What is kept of a token's text, and what it is known by."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -211,9 +272,9 @@ def _token(row: sa.Row[tuple[object, ...]]) -> Token:
 def _share_sqlite(connection: object, _record: object) -> None:
     """Let the server read while a command writes, and make a write safe when it returns."""
     cursor = connection.cursor()  # type: ignore[attr-defined]
+    cursor.execute("PRAGMA busy_timeout = 5000")  # first, for those that follow wait too
     cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = FULL")
-    cursor.execute("PRAGMA busy_timeout = 5000")
     cursor.close()
 
 

@@ -20,9 +20,9 @@ POSTGRESQL_FORM: Final = (
 POSTGRESQL_OPTIONS: Final = (
     "application_name", "channel_binding", "gssencmode", "host", "keepalives",
     "keepalives_count", "keepalives_idle", "keepalives_interval", "krbsrvname",
-    "load_balance_hosts", "require_auth", "ssl_max_protocol_version", "ssl_min_protocol_version",
-    "sslcert", "sslcrl", "sslcrldir", "sslkey", "sslmode", "sslnegotiation", "sslrootcert",
-    "sslsni", "target_session_attrs",
+    "load_balance_hosts", "port", "require_auth", "ssl_max_protocol_version",
+    "ssl_min_protocol_version", "sslcert", "sslcrl", "sslcrldir", "sslkey", "sslmode",
+    "sslnegotiation", "sslrootcert", "sslsni", "target_session_attrs",
 )  # fmt: skip
 """What may follow the question mark: libpq's options that say whom to trust and how to reach it."""
 
@@ -65,9 +65,9 @@ class ClickHouseUrl(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PostgresqlUrl(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a PostgreSQL is; without ``hosts`` an option ``host`` names the folder of its socket.
+    """Where a PostgreSQL is. ``options`` are libpq's, by name.
 
-    ``options`` are libpq's, by name.
+    Without ``hosts`` the option ``host`` names the folder of a local server's socket.
     """
 
     user: str
@@ -104,15 +104,15 @@ def postgresql(text: str) -> PostgresqlUrl:
     if user is None or not database:
         raise ValueError(f"{POSTGRESQL_FORM}; USER and DATABASE are needed")
     options = _options(query)
-    folder = options.get("host")
-    if folder is not None and (authority or not folder.startswith("/")):
+    local = bool({"host", "port"} & set(options))
+    if local and (authority or not options.get("host", "").startswith("/")):
         raise ValueError(
-            f"{POSTGRESQL_FORM}; the option host is for the folder of a local server's socket, "
-            "in place of HOST"
+            f"{POSTGRESQL_FORM}; the options host and port are for the folder of a local server's "
+            "socket and its number, in place of HOST"
         )
     return PostgresqlUrl(
         user=user,
-        hosts=() if folder else _hosts(authority, 5432),
+        hosts=() if local else _hosts(authority, 5432),
         database=database,
         options=options,
     )

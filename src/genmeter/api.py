@@ -13,13 +13,14 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from genmeter import bodies, openapi, query, records
-from genmeter.accounts import Accounts, Token, TokenCache
+from genmeter.accounts import Token
 from genmeter.clock import iso
 from genmeter.errors import UnauthorizedError, UnavailableError
 from genmeter.middleware import ACCOUNT
 from genmeter.query import Question
 from genmeter.reader import Reader
 from genmeter.store import Store
+from genmeter.tokens import Tokens
 from genmeter.writer import Writer
 
 P = ParamSpec("P")
@@ -39,14 +40,14 @@ class Api:
     def __init__(
         self,
         *,
-        accounts: Accounts,
+        tokens: Tokens,
         store: Store,
         reader: Reader,
         writer: Writer,
         now_ms: Callable[[], int],
         stall_seconds: float,
     ) -> None:
-        self._tokens = TokenCache(accounts.find)
+        self._tokens = tokens
         self._store = store
         self._reader = reader
         self._writer = writer
@@ -133,6 +134,7 @@ class Api:
             raise UnavailableError(
                 f"the engine did not answer within {_CHECK_S:.0f} seconds"
             ) from error
+        await self._tokens.check()
         return _json(openapi.Health("ready"))
 
     async def _openapi(self, _: Request) -> Response:
@@ -145,9 +147,7 @@ class Api:
         text = text.strip()
         if scheme.lower() != "bearer" or not text or len(text) > 500:
             raise UnauthorizedError
-        known, token = self._tokens.recall(text)
-        if not known:
-            token = await asyncio.to_thread(self._tokens.find, text)
+        token = await self._tokens.find(text)
         if token is None or not token.valid(self._now_ms()):
             raise UnauthorizedError
         request.scope[ACCOUNT] = token.account

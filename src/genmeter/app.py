@@ -24,6 +24,7 @@ from genmeter.middleware import CatchAll, RequestLog, genmeter_error, http_error
 from genmeter.reader import Reader
 from genmeter.store import Store
 from genmeter.tasks import Task, Tasks
+from genmeter.tokens import Tokens
 from genmeter.web import manual
 from genmeter.writer import Writer
 
@@ -31,7 +32,7 @@ _EXPIRE_SECONDS = 3600.0
 
 
 class Service:
-    """The parts of a running service: ``accounts``, ``store``, ``reader``, ``writer``.
+    """The parts of a running service: ``accounts``, ``tokens``, ``store``, ``reader``, ``writer``.
 
     ``now_ms`` is its clock. Use as a context manager: entering raises StartError where the
     service cannot run as set, leaving stores what waits in the queue before the engine closes.
@@ -45,8 +46,11 @@ class Service:
     def __enter__(self) -> Self:
         settings = self.settings
         with contextlib.ExitStack() as opening:
-            self.accounts = accounts = Accounts.in_folder(settings.data)
+            self.accounts = accounts = Accounts.opened(
+                settings.accounts, settings.accounts_password, settings.data
+            )
             opening.callback(accounts.close)
+            self.tokens = opening.enter_context(Tokens(accounts.find))
             engine = _engine(settings)
             opening.callback(engine.close)
             self.store = store = Store(
@@ -103,7 +107,7 @@ def _engine(settings: ServerSettings) -> Engine:
 def create_app(service: Service) -> Starlette:
     """The web application over an opened service."""
     api = Api(
-        accounts=service.accounts,
+        tokens=service.tokens,
         store=service.store,
         reader=service.reader,
         writer=service.writer,

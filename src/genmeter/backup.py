@@ -2,8 +2,8 @@
 
 Parts of the engine's tables are never written again once they have their name, and stay for a
 minute after a merge has replaced them. So hard links to all files, made within that minute, are a
-copy of one moment up to the last few inserts, whatever the service does meanwhile. The tokens are
-copied by SQLite's own backup.
+copy of one moment up to the last few inserts, whatever the service does meanwhile. Tokens that
+are in the folder are copied by SQLite's own backup.
 """
 
 import os
@@ -39,11 +39,12 @@ def backup(data: Path, target: Path) -> int:
         _link(data / "engine", staging / "engine")
         if time.monotonic() - started > _LINK_SECONDS:
             raise GenmeterError("linking took too long for a sure copy; try when less is going on")
-        with (
-            closing(sqlite3.connect(data / "accounts.sqlite3")) as source,
-            closing(sqlite3.connect(staging / "accounts.sqlite3")) as copy,
-        ):
-            source.backup(copy)
+        if (data / "accounts.sqlite3").exists():  # not where they are in PostgreSQL
+            with (
+                closing(sqlite3.connect(data / "accounts.sqlite3")) as source,
+                closing(sqlite3.connect(staging / "accounts.sqlite3")) as copy,
+            ):
+                source.backup(copy)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(staging, target)
     except OSError as error:

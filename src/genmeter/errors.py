@@ -10,6 +10,7 @@
     ├── UnsupportedMediaError        415           a content type or coding nobody asked for
     ├── UnavailableError             503           the service cannot do it now; try again
     │   ├── EngineError                            the engine refused or failed a statement
+    │   ├── AccountsError                          the accounts database does not answer
     │   ├── WriteError                             the INSERT that held these records failed (R5)
     │   └── QueueFullError                         the writer's queue has no room (R7)
     └── StartError                         exit 2  the service cannot start as it was told to
@@ -76,6 +77,10 @@ class UnavailableError(GenmeterError):
 
 class EngineError(UnavailableError):
     """The engine refused or failed a statement. Its own words are for the log, not for clients."""
+
+
+class AccountsError(UnavailableError):
+    """The accounts database does not answer, so nobody can say whose a token is."""
 
 
 class WriteError(UnavailableError):

@@ -45,9 +45,9 @@ class Writer:
     """Stores rows in the order in which they are submitted.
 
     Each of ``lanes`` writes by itself, so that one that is slow or fails holds no other up;
-    ``lane_of`` an account is that of all its rows. ``insert(rows, lane)`` stores rows of a lane and
-    raises UnavailableError where it cannot; ``queue_rows`` is how many may wait in each. Use as a context
-    manager; leaving it stores what waits.
+    ``lane_of`` an account is that of all its rows. ``insert(rows, lane)`` stores rows of a lane
+    and raises UnavailableError where it cannot; ``queue_rows`` is how many may wait in each. Use
+    as a context manager; leaving it stores what waits.
     """
 
     def __init__(
@@ -95,6 +95,11 @@ class Writer:
             if isinstance(result, BaseException):
                 raise result
 
+    @property
+    def waiting_rows(self) -> int:
+        """How many rows wait for their INSERT to begin."""
+        return sum(lane.waiting_rows for lane in self._lanes)
+
     def stuck_s(self) -> float:
         """For how many seconds an INSERT has been running in every lane; 0.0 when one is idle."""
         return min(lane.stuck_s() for lane in self._lanes)
@@ -122,7 +127,7 @@ class _Lane:
         self._insert = insert
         self._queue_rows = queue_rows
         self._queue: deque[_Submission] = deque()
-        self._waiting_rows = 0
+        self.waiting_rows = 0
         self._busy_since: float | None = None
         self._changed = threading.Condition(lock)
         self._closing = False
@@ -138,16 +143,16 @@ class _Lane:
         """Raise QueueFullError where so many rows cannot wait now. The lock is held."""
         if self._closing:
             raise QueueFullError("the server is shutting down; send the records again later")
-        if self._waiting_rows and self._waiting_rows + rows > self._queue_rows:
+        if self.waiting_rows and self.waiting_rows + rows > self._queue_rows:
             raise QueueFullError(
-                f"{self._waiting_rows} records wait to be written and {self._queue_rows} may; "
+                f"{self.waiting_rows} records wait to be written and {self._queue_rows} may; "
                 "nothing of this request was stored; send it again later"
             )
 
     def add(self, submission: _Submission) -> None:
         """Let ``submission`` wait its turn. The lock is held."""
         self._queue.append(submission)
-        self._waiting_rows += len(submission.rows)
+        self.waiting_rows += len(submission.rows)
         self._changed.notify()
 
     def stuck_s(self) -> float:
@@ -187,7 +192,7 @@ class _Lane:
             while self._queue and (not batch or rows + len(self._queue[0].rows) <= BATCH_ROWS):
                 batch.append(self._queue.popleft())
                 rows += len(batch[-1].rows)
-            self._waiting_rows -= rows
+            self.waiting_rows -= rows
             return batch
 
 

@@ -289,12 +289,13 @@ def test_r7_a_full_queue_is_503_and_stores_nothing_of_the_request(
         insert(*arguments)
 
     monkeypatch.setattr(store._engine, "insert", slow)
-    monkeypatch.setattr(writer, "_queue_rows", 10)
+    for lane in writer._lanes:
+        monkeypatch.setattr(lane, "_queue_rows", 10)
     with ThreadPoolExecutor(3) as pool:
         first = pool.submit(client.send, [job(jobid="first")])
         assert held.wait(30)
         waiting = pool.submit(service.client(account=client.account).send, [job()] * 1)
-        while not writer._waiting_rows:
+        while not writer.waiting_rows:
             pass
         refused = service.client(account=client.account).send([job() for _ in range(10)])
         assert refused.status_code == 503

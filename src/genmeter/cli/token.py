@@ -1,6 +1,7 @@
 """``genmeter token``: make, list and revoke tokens, also while the server runs."""
 
 from contextlib import closing
+from typing import Any
 
 import click
 
@@ -21,7 +22,7 @@ def command() -> None:
 def create(**flags: str | None) -> None:
     """Print a new token: the token alone, this once. Only its hash is kept."""
     values = load("token create", flags)
-    with closing(Accounts.in_folder(values["data"])) as accounts:
+    with closing(_accounts(values)) as accounts:
         text, _ = accounts.create(
             values["account"],
             values["scope"],
@@ -37,7 +38,7 @@ def create(**flags: str | None) -> None:
 def list_(**flags: str | None) -> None:
     """List all tokens without their secrets: id, account, scopes, state, made, ends, name."""
     values = load("token list", flags)
-    with closing(Accounts.in_folder(values["data"])) as accounts:
+    with closing(_accounts(values)) as accounts:
         tokens = accounts.tokens()
     now = now_ms()
     rows = [("ID", "ACCOUNT", "SCOPES", "STATE", "CREATED", "EXPIRES", "NAME")]
@@ -59,7 +60,11 @@ def list_(**flags: str | None) -> None:
 def revoke(token_id: str, **flags: str | None) -> None:
     """Make the token with this ID (see list) open nothing any more."""
     values = load("token revoke", flags)
-    with closing(Accounts.in_folder(values["data"])) as accounts:
+    with closing(_accounts(values)) as accounts:
         if not accounts.revoke(token_id, now_ms=now_ms()):
             raise BadRequestError(f'there is no token "{token_id}" left to revoke; see token list')
     click.echo(f"revoked {token_id}")
+
+
+def _accounts(values: dict[str, Any]) -> Accounts:
+    return Accounts.opened(values["accounts"], values["accounts_password"], values["data"])

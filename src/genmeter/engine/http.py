@@ -51,7 +51,7 @@ class UnreachableError(EngineError):
 
 
 class RefusedError(EngineError):
-    """A server answered with an error; ``code`` is ClickHouse's number of it, 0 if it named none."""
+    """A server said no; ``code`` is ClickHouse's number of the error, 0 where it named none."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
@@ -80,7 +80,11 @@ class HttpServer:
         self._client = client
         self._url = f"{'https' if url.secure else 'http'}://{self.name}/"
         self._database = url.database
-        self._wanted = {"read": _READ | limits, "write": _WRITE | writing, "make": dict(_MAKE)}
+        self._wanted = {
+            "read": _READ | dict(limits),
+            "write": _WRITE | dict(writing),
+            "make": _MAKE,
+        }
         self._settings: dict[str, dict[str, str]] = {}
         self.layout = Layout()
 
@@ -96,9 +100,7 @@ class HttpServer:
         }
         of_tables = set(self._text("SELECT name FROM system.merge_tree_settings").split())
         settings = {name: value for name, value in TABLE_SETTINGS.items() if name in of_tables}
-        shard, weights = 0, (1,)
-        if cluster:
-            shard, weights = self._place(cluster)
+        shard, weights = self._place(cluster) if cluster else (0, (1,))
         self.layout = Layout(
             settings=settings_clause(settings),
             cluster=cluster,
