@@ -1,15 +1,14 @@
-"""The seam to the engine: what every engine must do, on the one there is."""
+"""The seam to the engine: what every engine must do, on each there is."""
 
 import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 import pytest
 
 from genmeter import sql
 from genmeter.engine import Engine
-from genmeter.errors import EngineError, FolderBusyError
-from tests.support import Running, settings
+from genmeter.errors import EngineError
+from tests.support import Running
 
 LINE = "concat(toString(number), '\\n')"
 COLUMNS = {"n": "Int64", "text": "LowCardinality(String)", "maybe": "Nullable(UInt16)"}
@@ -29,6 +28,11 @@ def engine(service: Running) -> Iterator[Engine]:
     engine.execute("DROP TABLE seam")
 
 
+def lines(blocks: Iterable[bytes]) -> list[bytes]:
+    """The values of a stream; there may be empty lines between them."""
+    return [line for line in b"".join(blocks).split(b"\n") if line]
+
+
 def rows(*numbers: int, text: str = "t") -> bytes:
     """NDJSON for the table."""
     return b"".join(
@@ -40,16 +44,15 @@ def test_what_is_inserted_is_visible_at_once(engine: Engine) -> None:
     for n in range(20):
         engine.insert("seam", COLUMNS, rows(n))
         assert engine.fetch("SELECT count() FROM seam") == b"%d\n" % (n + 1)
-    assert engine.fetch("SELECT maybe FROM seam WHERE n < 2 ORDER BY n") == b"\\N\n1\n"
+    assert engine.fetch(
+        "SELECT ifNull(toString(maybe), 'none') FROM seam WHERE n < 2 ORDER BY n"
+    ) == (b"none\n1\n")
 
 
 def test_any_text_survives(engine: Engine) -> None:
     text = "é\\\"'/日本 #{}\u2028"
     engine.insert("seam", COLUMNS, rows(1, text=text))
-    assert (
-        b"".join(engine.stream("SELECT concat(text, '\\n') AS line FROM seam"))
-        == text.encode() + b"\n"
-    )
+    assert lines(engine.stream("SELECT concat(text, '\\n') AS line FROM seam")) == [text.encode()]
 
 
 def test_an_insert_is_one_part_a_month(engine: Engine) -> None:
@@ -57,11 +60,6 @@ def test_an_insert_is_one_part_a_month(engine: Engine) -> None:
     engine.insert("seam", COLUMNS, b"".join(rows(n % 300) for n in range(60_000)))
     parts = engine.fetch("SELECT partition, rows FROM system.parts WHERE table = 'seam' AND active")
     assert sorted(parts.split()) == sorted(b"0 20000 1 20000 2 20000".split())
-
-
-def test_rows_that_the_engine_does_not_take_are_never_acknowledged(engine: Engine) -> None:
-    with pytest.raises(EngineError, match="took 0 of 1 rows"):
-        engine.insert("seam", COLUMNS, b"\n")
 
 
 def test_a_broken_insert_stores_nothing_and_is_ours(engine: Engine) -> None:
@@ -80,32 +78,36 @@ def test_errors_of_the_engine_are_ours(engine: Engine, statement: str) -> None:
         list(engine.stream(statement))
 
 
-def test_a_stream_comes_in_blocks_of_whole_lines(engine: Engine) -> None:
-    blocks = list(engine.stream(f"SELECT {LINE} AS line FROM numbers(100000)"))
+def test_a_stream_comes_piece_by_piece(engine: Engine) -> None:
+    blocks = list(engine.stream(f"SELECT {LINE} AS line FROM numbers(1000000)"))
     assert len(blocks) > 3
-    assert all(block.endswith(b"\n") for block in blocks)
-    assert sum(block.count(b"\n") for block in blocks) == 100_000
+    assert lines(blocks) == [b"%d" % n for n in range(1_000_000)]
 
 
-def test_a_stream_that_fails_on_its_way_raises(engine: Engine) -> None:
-    statement = (
-        "SELECT concat(toString(throwIf(number = 90000)), '\\n') AS line FROM numbers(100000)"
+def test_a_stream_that_fails_on_its_way_does_not_look_whole(engine: Engine) -> None:
+    """An engine raises; a server may write the error behind what it has sent already."""
+    stream = engine.stream(
+        "SELECT concat(toString(throwIf(number = 900000)), '\\n') AS line FROM numbers(1000000)"
     )
-    stream = engine.stream(statement)
-    assert next(stream)
-    with pytest.raises(EngineError, match="throwIf"):
-        list(stream)
+    got = b""
+    try:
+        for block in stream:
+            got += block
+    except EngineError as error:
+        assert "throwIf" in str(error)  # noqa: PT017  # one of two ways
+    else:
+        assert b"throwIf" in got.splitlines()[-1]
 
 
 def test_a_stream_can_be_left_early_and_others_go_on_beside_it(engine: Engine) -> None:
     endless = engine.stream(f"SELECT {LINE} AS line FROM system.numbers")
     other = engine.stream(f"SELECT {LINE} AS line FROM numbers(20000)")
-    assert next(endless).startswith(b"0\n1\n")
-    assert next(other).startswith(b"0\n1\n")
+    assert next(endless).startswith(b"0\n")
+    first = next(other)
     assert engine.fetch("SELECT 7") == b"7\n"
     assert next(endless)
     endless.close()
-    assert sum(block.count(b"\n") for block in other) > 0
+    assert len(lines([first, *other])) == 20_000
 
 
 def test_a_stream_is_of_one_moment(engine: Engine) -> None:
@@ -117,20 +119,13 @@ def test_a_stream_is_of_one_moment(engine: Engine) -> None:
 
 
 def test_memory_is_bounded(engine: Engine) -> None:
-    with pytest.raises(EngineError, match="memory limit"):
+    with pytest.raises(EngineError, match=r"(?i)memory limit"):
         engine.fetch("SELECT length(groupArray(toString(number))) FROM numbers(200000000)")
     assert engine.fetch("SELECT 1") == b"1\n"
 
 
-def test_records_are_synced_to_the_disk(engine: Engine) -> None:
-    made = engine.fetch(f"SHOW CREATE TABLE {sql.TABLE}")
-    for setting in ("fsync_after_insert = 1", "fsync_part_directory = 1",
-                    "min_rows_to_fsync_after_merge = 1"):  # fmt: skip
-        assert setting.encode() in made
-
-
-def test_a_folder_in_use_is_refused_in_one_line(service: Running) -> None:
-    engine: Any = type(service.service.store._engine)
-    folder = settings(service.service.settings.data).data / "engine"
-    with pytest.raises(FolderBusyError, match="in use by another process"):
-        engine(folder, memory_mb=512, threads=1)
+def test_r6_shards_are_found_as_the_servers_find_them(engine: Engine) -> None:
+    for name in ("acme", "é", "a" * 64, ""):
+        key = sql.SHARDING_KEY.replace("account", f"toString({sql.quote(name)})")
+        slot = int(engine.fetch(f"SELECT {key} % 7"))
+        assert sql.Layout(weights=(1,) * 7).shard(name) == slot
