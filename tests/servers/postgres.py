@@ -14,7 +14,7 @@ from bench.postgres import PostgresError, binaries, unprivileged
 from genmeter.addresses import PostgresqlUrl, Secret, postgresql
 from tests.servers.process import HOST, ServerProcess, free_port
 from tests.servers.tls import Authority
-from tests.support import missing
+from tests.support import missing, program
 
 DATABASE = "genmeter"
 ROLE = "genmeter"
@@ -38,8 +38,9 @@ class Postgres(ServerProcess):
     def __init__(self) -> None:
         try:
             self._programs, self._user = binaries(), unprivileged()
-        except PostgresError as error:
-            missing(f"PostgreSQL ({error})")
+        except PostgresError:
+            missing("PostgreSQL")
+        program("openssl")
         super().__init__("postgres", Path(tempfile.mkdtemp(prefix="genmeter-pg-")))
         self.port = free_port()
         self.authority = Authority(self.folder / "tls")
