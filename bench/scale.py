@@ -1,0 +1,89 @@
+"""The figures behind docs/scale.md: ``python -m bench.scale record`` and ``… ask``.
+
+``record`` measures what a store takes and what that costs, ``ask`` whether the cost of one
+account's question stays the same while the store grows tenfold. Everything is on loopback and in
+a folder that is removed at the end.
+"""
+
+import argparse
+import os
+import platform
+import signal
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import get_args
+
+from bench import shard, sizes
+from bench.machine import two_over_one
+from bench.postgres import PostgresError
+from bench.stores import Kind
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command takes."""
+    made = argparse.ArgumentParser(prog="python -m bench.scale", description=__doc__)
+    made.add_argument("--folder", type=Path, help="where to make the stores; the system's for /tmp")
+    commands = made.add_subparsers(dest="command", required=True)
+    record = commands.add_parser("record", help="posts back to back, into a new store")
+    ask = commands.add_parser("ask", help="one account's questions to stores of three sizes")
+    for each in (record, ask):
+        each.add_argument(
+            "--store", choices=get_args(Kind), action="append", help="may be given several times"
+        )
+    record.add_argument("--batch", type=int, default=500, help="records a post")
+    record.add_argument("--clients", type=int, default=4)
+    record.add_argument("--seconds", type=float, default=20.0, help="of a round")
+    record.add_argument("--rounds", type=int, default=3)
+    ask.add_argument("--records", type=int, default=10_000_000, help="of the largest store")
+    ask.add_argument("--accounts", type=int, default=100_000)
+    ask.add_argument("--zipf", type=float, default=1.1, help="the law's exponent")
+    return made
+
+
+def main() -> int:
+    """Run it; 1 where something was not as it should be, 130 after Ctrl-C."""
+    # Being ended is like Ctrl-C: everything that was started is stopped first.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    given = parser().parse_args()
+    before = two_over_one()
+    text, faults = "", []
+    try:
+        for kind in given.store or ["embedded"]:
+            with tempfile.TemporaryDirectory(prefix="genmeter-scale-", dir=given.folder) as name:
+                folder = Path(name)
+                folder.chmod(0o711)  # PostgreSQL has a user of its own
+                if given.command == "record":
+                    print(f"{kind}: recording", flush=True)
+                    recorded = shard.measure(
+                        kind, folder, batch=given.batch, clients=given.clients,
+                        seconds=given.seconds, rounds=given.rounds,
+                    )  # fmt: skip
+                    text += "\n" + shard.table([recorded]) + "\n"
+                    faults += shard.faults(recorded)
+                else:
+                    found = sizes.measure(
+                        kind, folder, records=given.records, accounts=given.accounts,
+                        zipf=given.zipf,
+                    )  # fmt: skip
+                    text += "\n" + sizes.table(kind, found) + "\n"
+                    faults += sizes.faults(found)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except PostgresError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(
+        f"\n{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {os.cpu_count()} "
+        f"processors, on which two threads did {before:.1f} times the work of one before and "
+        f"{two_over_one():.1f} times after\n{text}"
+    )
+    for fault in faults:
+        print(f"WRONG: {fault}")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,191 @@
+"""What a store takes: records a second, processor time a record by who spends it, bytes a record.
+
+Posts come back to back, so the rate is the most that these processors give to senders, service
+and databases together. What carries over to another machine is the processor time: it counts
+everything, also the merges afterwards, and a busy neighbour changes it less than the rate.
+"""
+
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import load, processes, stores
+from bench.load import Target
+from bench.processes import Server, aside
+from bench.report import at, columns, short
+from bench.sending import Load
+from bench.stores import Kind, Site
+
+_PARTS = (
+    "SELECT max(parts) FROM (SELECT count() AS parts FROM system.parts "
+    "WHERE active AND table = 'records' GROUP BY database, partition)"
+)
+_MERGES = "SELECT count() FROM system.merges"
+_QUEUE = "SELECT sum(queue_size) FROM system.replicas"
+_QUIET = 0.1
+_QUIET_TIMES = 3
+_PATIENCE_S = 120
+
+
+@dataclass(frozen=True)
+class Round:
+    """One load and what followed from it."""
+
+    records: int
+    rate: float
+    waits_ms: Sequence[float]
+    failed: int
+    cpu_s: dict[str, float]
+    inserts: int
+    parts: int
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """All rounds on one store, and what it holds afterwards, by shards together."""
+
+    kind: Kind
+    batch: int
+    clients: int
+    rounds: list[Round]
+    held: int
+    parts: int
+    part_bytes: int
+    index_bytes: int
+
+
+def measure(
+    kind: Kind, folder: Path, *, batch: int, clients: int, seconds: float, rounds: int
+) -> Recorded:
+    """Load a new store of a kind several times."""
+    with stores.site(kind, folder) as site:
+        place = site.place("recording")
+        token = processes.token(place.data, "operator", "admin", place.variables)
+        with processes.genmeter(place.data, folder / "genmeter.log", place.variables) as server:
+            done = []
+            for number in range(rounds):
+                done.append(_round(site, server, token, Load(clients, seconds), batch, number))
+                print(f"  {done[-1].rate:,.0f} records a second", flush=True)
+        held = aside(place.holdings)
+    return Recorded(
+        kind, batch, clients, done,
+        sum(shard.records for shard in held),
+        sum(shard.parts for shard in held),
+        sum(shard.part_bytes for shard in held),
+        sum(shard.index_bytes for shard in held),
+    )  # fmt: skip
+
+
+def _round(site: Site, server: Server, token: str, posting: Load, batch: int, number: int) -> Round:
+    def spent() -> dict[str, float]:
+        return {"API node": server.cpu_s()} | site.cpu_s()
+
+    before, inserts = spent(), site.count("InsertQuery")
+    with _most_parts(site) as parts:
+        measured = aside(
+            load.run, Target("127.0.0.1", server.port, token), posting, records=batch, seed=number
+        )
+    _wait_for_merges(site, server)
+    after = spent()
+    posts = measured.posts
+    return Round(
+        records=posts.accepted,
+        rate=posts.in_time / posts.seconds,
+        waits_ms=posts.waits_ms,
+        failed=posts.failed + posts.rejected,
+        cpu_s={who: after[who] - before[who] for who in after} | {"load": measured.own_cpu_s},
+        inserts=site.count("InsertQuery") - inserts,
+        parts=max(parts, default=0),
+    )
+
+
+def _wait_for_merges(site: Site, server: Server) -> None:
+    """Wait until what came is merged, on all replicas, so that its cost is counted, too."""
+    give_up = time.monotonic() + _PATIENCE_S
+    quiet = 0
+    while quiet < _QUIET_TIMES and time.monotonic() < give_up:
+        before = server.cpu_s()
+        time.sleep(1)
+        # The engine in the process tells nobody; it is done when it does nothing any more.
+        busy = server.cpu_s() - before > _QUIET
+        busy |= any(int(each.query(query)) for each in site.servers for query in (_MERGES, _QUEUE))
+        quiet = 0 if busy else quiet + 1
+
+
+@contextmanager
+def _most_parts(site: Site) -> Iterator[list[int]]:
+    """Collects twice a second how many parts a month has, on the server that has most."""
+    found: list[int] = []
+    ending = threading.Event()
+
+    def look() -> None:
+        while not ending.wait(0.5):
+            found.append(max(int(server.query(_PARTS)) for server in site.servers))
+
+    thread = threading.Thread(target=look)
+    if site.servers:
+        thread.start()
+    try:
+        yield found
+    finally:
+        ending.set()
+        if site.servers:
+            thread.join()
+
+
+def table(recorded: Sequence[Recorded]) -> str:
+    """The figures of several stores side by side."""
+    rows = [["what", *(_title(one) for one in recorded)]]
+
+    def row(what: str, cell: Callable[[Recorded], str]) -> None:
+        rows.append([what, *(cell(one) for one in recorded)])
+
+    row("records a second, median", lambda one: f"{statistics.median(_rates(one)):,.0f}")
+    row("  least and most", lambda one: f"{min(_rates(one)):,.0f} to {max(_rates(one)):,.0f}")
+    row("post p50, p99", _waits)
+    for who in dict.fromkeys(who for one in recorded for who in one.rounds[0].cpu_s):
+        row(f"µs of processor a record: {who}", lambda one, who=who: _cpu(one, who))  # type: ignore[misc]
+    row("INSERTs a server counted, records each", _inserts)
+    row("most parts of a month", lambda one: str(max(r.parts for r in one.rounds) or ""))
+    row("records held", lambda one: f"{one.held:,}")
+    row("bytes a record, one replica", lambda one: f"{one.part_bytes / one.held:.1f}")
+    row("index in memory, bytes a record", lambda one: f"{one.index_bytes / one.held:.2f}")
+    return columns(rows)
+
+
+def faults(one: Recorded) -> list[str]:
+    """What went wrong: records that were acknowledged must be held, no more and no fewer."""
+    sent = sum(each.records for each in one.rounds)
+    failed = sum(each.failed for each in one.rounds)
+    found = [f"{one.kind}: {failed} requests failed"] if failed else []
+    if sent != one.held:
+        found.append(f"{one.kind}: {sent:,} records were acknowledged and {one.held:,} are held")
+    return found
+
+
+def _title(one: Recorded) -> str:
+    return f"{one.kind}, {one.clients} x {one.batch:,}"
+
+
+def _rates(one: Recorded) -> list[float]:
+    return [each.rate for each in one.rounds]
+
+
+def _waits(one: Recorded) -> str:
+    waits = sorted(wait for each in one.rounds for wait in each.waits_ms)
+    return f"{short(at(waits, 0.5))}, {short(at(waits, 0.99))} ms"
+
+
+def _cpu(one: Recorded, who: str) -> str:
+    each = [r.cpu_s[who] / r.records * 1e6 for r in one.rounds if who in r.cpu_s]
+    return f"{statistics.median(each):.1f} ({min(each):.1f} to {max(each):.1f})" if each else ""
+
+
+def _inserts(one: Recorded) -> str:
+    inserts = sum(each.inserts for each in one.rounds)
+    records = sum(each.records for each in one.rounds)
+    return f"{inserts:,}, {records / inserts:,.0f}" if inserts else ""
