@@ -49,7 +49,7 @@ class Population:
         self.accounts = accounts
         self._random = random.Random(seed)
         self._sizes = list(accumulate((n + 1) ** -zipf for n in range(accounts)))
-        self._numbers = count(seed)
+        self._numbers = count(self._random.randrange(10**9))
         self._habits = _habits(seed)
         self._rings = [cycle(lines) for lines in self._habits]
 

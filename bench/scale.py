@@ -18,6 +18,7 @@ from typing import get_args
 from bench import shard, sizes
 from bench.machine import two_over_one
 from bench.postgres import PostgresError
+from bench.sending import Load
 from bench.stores import Kind
 
 
@@ -33,11 +34,13 @@ def parser() -> argparse.ArgumentParser:
             "--store", choices=get_args(Kind), action="append", help="may be given several times"
         )
     record.add_argument("--batch", type=int, default=500, help="records a post")
-    record.add_argument("--clients", type=int, default=4)
+    record.add_argument("--clients", type=int, default=4, help="that post, of every node")
+    record.add_argument("--nodes", type=int, default=1, help="API nodes; embedded has one")
     record.add_argument("--seconds", type=float, default=20.0, help="of a round")
     record.add_argument("--rounds", type=int, default=3)
     ask.add_argument("--records", type=int, default=10_000_000, help="of the largest store")
     ask.add_argument("--accounts", type=int, default=100_000)
+    ask.add_argument("--merged", action="store_true", help="merge each month to one part first")
     ask.add_argument("--zipf", type=float, default=1.1, help="the law's exponent")
     return made
 
@@ -46,26 +49,30 @@ def main() -> int:
     """Run it; 1 where something was not as it should be, 130 after Ctrl-C."""
     # Being ended is like Ctrl-C: everything that was started is stopped first.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    given = parser().parse_args()
+    made = parser()
+    given = made.parse_args()
+    kinds = given.store or ["embedded"]
+    if given.command == "record" and given.nodes > 1 and "embedded" in kinds:
+        made.error("the engine in the process has one node; name another --store")
     before = two_over_one()
     text, faults = "", []
     try:
-        for kind in given.store or ["embedded"]:
+        for kind in kinds:
             with tempfile.TemporaryDirectory(prefix="genmeter-scale-", dir=given.folder) as name:
                 folder = Path(name)
                 folder.chmod(0o711)  # PostgreSQL has a user of its own
                 if given.command == "record":
                     print(f"{kind}: recording", flush=True)
                     recorded = shard.measure(
-                        kind, folder, batch=given.batch, clients=given.clients,
-                        seconds=given.seconds, rounds=given.rounds,
+                        kind, folder, nodes=given.nodes, batch=given.batch, rounds=given.rounds,
+                        posting=Load(given.clients, given.seconds),
                     )  # fmt: skip
                     text += "\n" + shard.table([recorded]) + "\n"
                     faults += shard.faults(recorded)
                 else:
                     found = sizes.measure(
                         kind, folder, records=given.records, accounts=given.accounts,
-                        zipf=given.zipf,
+                        zipf=given.zipf, merged=given.merged,
                     )  # fmt: skip
                     text += "\n" + sizes.table(kind, found) + "\n"
                     faults += sizes.faults(found)

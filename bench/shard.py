@@ -9,12 +9,13 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench import load, processes, stores
-from bench.load import Target
+from bench.load import Measured, Target
 from bench.processes import Server, aside
 from bench.report import at, columns, short
 from bench.sending import Load
@@ -49,69 +50,79 @@ class Recorded:
     """All rounds on one store, and what it holds afterwards, by shards together."""
 
     kind: Kind
+    nodes: int
     batch: int
     clients: int
     rounds: list[Round]
     held: int
-    parts: int
     part_bytes: int
     index_bytes: int
 
 
 def measure(
-    kind: Kind, folder: Path, *, batch: int, clients: int, seconds: float, rounds: int
+    kind: Kind, folder: Path, *, nodes: int, posting: Load, batch: int, rounds: int
 ) -> Recorded:
-    """Load a new store of a kind several times."""
-    with stores.site(kind, folder) as site:
+    """Load a new store of a kind several times, through some API nodes at once."""
+    with stores.site(kind, folder) as site, ExitStack() as running:
         place = site.place("recording")
         token = processes.token(place.data, "operator", "admin", place.variables)
-        with processes.genmeter(place.data, folder / "genmeter.log", place.variables) as server:
-            done = []
-            for number in range(rounds):
-                done.append(_round(site, server, token, Load(clients, seconds), batch, number))
-                print(f"  {done[-1].rate:,.0f} records a second", flush=True)
+        servers = [
+            running.enter_context(
+                processes.genmeter(data, folder / "genmeter.log", place.variables)
+            )
+            for data in (place.data, *(folder / f"node{n}" for n in range(1, nodes)))
+        ]
+        done = []
+        for number in range(rounds):
+            done.append(_round(site, servers, token, posting, batch, number * nodes))
+            print(f"  {done[-1].rate:,.0f} records a second", flush=True)
+        running.close()
         held = aside(place.holdings)
     return Recorded(
-        kind, batch, clients, done,
+        kind, nodes, batch, posting.clients, done,
         sum(shard.records for shard in held),
-        sum(shard.parts for shard in held),
         sum(shard.part_bytes for shard in held),
         sum(shard.index_bytes for shard in held),
     )  # fmt: skip
 
 
-def _round(site: Site, server: Server, token: str, posting: Load, batch: int, number: int) -> Round:
+def _round(
+    site: Site, servers: Sequence[Server], token: str, posting: Load, batch: int, seed: int
+) -> Round:
     def spent() -> dict[str, float]:
-        return {"API node": server.cpu_s()} | site.cpu_s()
+        return {"API nodes": sum(server.cpu_s() for server in servers)} | site.cpu_s()
+
+    def put(number: int) -> Measured:
+        target = Target("127.0.0.1", servers[number].port, token)
+        return aside(load.run, target, posting, records=batch, seed=seed + number)
 
     before, inserts = spent(), site.count("InsertQuery")
-    with _most_parts(site) as parts:
-        measured = aside(
-            load.run, Target("127.0.0.1", server.port, token), posting, records=batch, seed=number
-        )
-    _wait_for_merges(site, server)
+    with _most_parts(site) as parts, ThreadPoolExecutor(len(servers)) as pool:
+        measured = list(pool.map(put, range(len(servers))))
+    _wait_for_merges(site, servers)
     after = spent()
-    posts = measured.posts
+    posts = [one.posts for one in measured]
+    own_cpu_s = sum(one.own_cpu_s for one in measured)
     return Round(
-        records=posts.accepted,
-        rate=posts.in_time / posts.seconds,
-        waits_ms=posts.waits_ms,
-        failed=posts.failed + posts.rejected,
-        cpu_s={who: after[who] - before[who] for who in after} | {"load": measured.own_cpu_s},
+        records=sum(one.accepted for one in posts),
+        rate=sum(one.in_time for one in posts) / posting.seconds,
+        waits_ms=[wait for one in posts for wait in one.waits_ms],
+        failed=sum(one.failed + one.rejected for one in posts),
+        cpu_s={who: after[who] - before[who] for who in after} | {"load": own_cpu_s},
         inserts=site.count("InsertQuery") - inserts,
         parts=max(parts, default=0),
     )
 
 
-def _wait_for_merges(site: Site, server: Server) -> None:
+def _wait_for_merges(site: Site, servers: Sequence[Server]) -> None:
     """Wait until what came is merged, on all replicas, so that its cost is counted, too."""
     give_up = time.monotonic() + _PATIENCE_S
     quiet = 0
     while quiet < _QUIET_TIMES and time.monotonic() < give_up:
-        before = server.cpu_s()
+        before = sum(server.cpu_s() for server in servers)
         time.sleep(1)
         # The engine in the process tells nobody; it is done when it does nothing any more.
-        busy = server.cpu_s() - before > _QUIET
+        busy = sum(server.cpu_s() for server in servers) - before > _QUIET
         busy |= any(int(each.query(query)) for each in site.servers for query in (_MERGES, _QUEUE))
         quiet = 0 if busy else quiet + 1
 
@@ -168,7 +179,8 @@ def faults(one: Recorded) -> list[str]:
 
 
 def _title(one: Recorded) -> str:
-    return f"{one.kind}, {one.clients} x {one.batch:,}"
+    nodes = f", {one.nodes} nodes" if one.nodes > 1 else ""
+    return f"{one.kind}{nodes}, {one.clients} x {one.batch:,}"
 
 
 def _rates(one: Recorded) -> list[float]:

@@ -22,6 +22,7 @@ from bench.population import Population
 from bench.processes import Server, aside
 from bench.report import columns
 from bench.stores import Kind, Place, Site
+from genmeter import sql
 from genmeter.clock import DAY_MS, day_start_ms, now_ms, utc_date
 from genmeter.records import Row
 from genmeter.store import Store
@@ -62,8 +63,13 @@ class Size:
     answers: list[str] = field(default_factory=list)
 
 
-def measure(kind: Kind, folder: Path, *, records: int, accounts: int, zipf: float) -> list[Size]:
-    """Fill three stores, of a tenth of ``records``, of its square root and of all, and ask them."""
+def measure(
+    kind: Kind, folder: Path, *, records: int, accounts: int, zipf: float, merged: bool
+) -> list[Size]:
+    """Fill three stores, of a tenth of ``records``, of all and of one between, and ask them.
+
+    They are asked as merges have left them, or, if ``merged``, with one part for each month.
+    """
     end_ms = day_start_ms(utc_date(now_ms()))
     with stores.site(kind, folder) as site, ExitStack() as running:
         sizes = []
@@ -71,7 +77,7 @@ def measure(kind: Kind, folder: Path, *, records: int, accounts: int, zipf: floa
             size = Size(round(records / part), site.place(f"size{number}"))
             print(f"{kind}: filling {size.records:,} records", flush=True)
             began = time.monotonic()
-            aside(fill, size.place, size.records, accounts, zipf, end_ms)
+            aside(fill, size.place, size.records, accounts, zipf, end_ms, merged)
             size.fill_s = time.monotonic() - began
             size.held = aside(size.place.holdings)
             sizes.append(size)
@@ -110,7 +116,7 @@ def _ask(site: Site, server: Server, client: Client, path: str, times: int, cost
     cost.servers_ms.append((sum(site.cpu_s().values()) - servers_s) * 1000 / times)
 
 
-def fill(place: Place, records: int, accounts: int, zipf: float, end_ms: int) -> None:
+def fill(place: Place, records: int, accounts: int, zipf: float, end_ms: int, merged: bool) -> None:
     """Fill a store with records of many accounts and with the reference, evenly over the days."""
     population = Population(accounts, zipf, seed=1)
     start_ms = end_ms - DAYS * DAY_MS
@@ -131,6 +137,9 @@ def fill(place: Place, records: int, accounts: int, zipf: float, end_ms: int) ->
             _insert(store, b"\n".join(lines), end_ms)
             if number % (batches // 10 or 1) == 0:
                 print(f"  {number * _BATCH:,}", flush=True)
+        for shard in range(store.shards if merged else 0):
+            for month in engine.fetch(sql.READ_MONTHS, shard).split():
+                engine.execute(f"OPTIMIZE TABLE {sql.TABLE} PARTITION {int(month)} FINAL", shard)
     finally:
         engine.close()
 
