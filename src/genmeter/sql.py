@@ -20,6 +20,7 @@ import msgspec
 
 from genmeter.bots import fields
 from genmeter.query import Question
+from genmeter.records import Row
 
 TABLE: Final = "records"
 
@@ -162,6 +163,15 @@ def weights_text(weights: tuple[int, ...]) -> str:
 def drop_month(month: int) -> str:
     """Remove the records of the UTC month ``YYYYMM``."""
     return f"ALTER TABLE {TABLE} DROP PARTITION {month:d}"
+
+
+def witness(row: Row) -> str:
+    """How many rows there are of a record as it is, or as it was replaced since."""
+    return (
+        f"SELECT count() FROM {TABLE} WHERE account = {quote(row.account)} "
+        f"AND bot = {quote(row.bot)} AND neg_ms = {row.neg_ms:d} AND jobid = {quote(row.jobid)} "
+        f"AND version >= {row.version:d}"
+    )
 
 
 def nth_newest(question: Question, *, skip: int, oldest_ms: int, since_ms: int | None) -> str:

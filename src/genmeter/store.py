@@ -82,7 +82,18 @@ class Store:
         for row in rows:
             row.version = version
             latest[row.identity()] = row
-        self._engine.insert(sql.TABLE, sql.COLUMNS, _encode_rows(latest.values()), shard)
+        one_a_month = (
+            {}
+            if not self._engine.layout.cluster
+            else {utc_date(-row.neg_ms)[:7]: row for row in latest.values()}
+        )
+        self._engine.insert(
+            sql.TABLE,
+            sql.COLUMNS,
+            _encode_rows(latest.values()),
+            shard,
+            [sql.witness(row) for row in one_a_month.values()],
+        )
 
     def answer(self, question: Question, now_ms: int) -> Generator[Part, None, None]:
         """The rows that answer ``question``, and at the end their tally. Closing it ends the work.

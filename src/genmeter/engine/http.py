@@ -93,12 +93,12 @@ class HttpServer:
 
         Raises StartError where it is not part of that cluster.
         """
-        known = set(self._text("SELECT name FROM system.settings").split()) | _ALWAYS_KNOWN
+        known = set(self.text("SELECT name FROM system.settings").split()) | _ALWAYS_KNOWN
         self._settings = {
             kind: {name: value for name, value in wanted.items() if name in known}
             for kind, wanted in self._wanted.items()
         }
-        of_tables = set(self._text("SELECT name FROM system.merge_tree_settings").split())
+        of_tables = set(self.text("SELECT name FROM system.merge_tree_settings").split())
         settings = {name: value for name, value in TABLE_SETTINGS.items() if name in of_tables}
         shard, weights = self._place(cluster) if cluster else (0, (1,))
         self.layout = Layout(
@@ -113,7 +113,7 @@ class HttpServer:
         """The server's shard in a cluster, and the weights of all shards."""
         weights: dict[int, int] = {}
         mine = None
-        for line in self._text(
+        for line in self.text(
             "SELECT shard_num, shard_weight, is_local FROM system.clusters "
             f"WHERE cluster = '{cluster}' ORDER BY shard_num, replica_num"
         ).splitlines():
@@ -130,10 +130,12 @@ class HttpServer:
 
     def behind(self, table: str) -> bool:
         """Whether the server's replica of a table still lacks what others were given."""
-        lacking = self._text(
+        # A log that nothing was written to has the index 0 too.
+        lacking = self.text(
             "SELECT count() FROM system.replicas WHERE database = currentDatabase() "
             f"AND table = '{table}' "
-            "AND (is_readonly OR inserts_in_queue > 0 OR log_pointer <= log_max_index)"
+            "AND (is_readonly OR inserts_in_queue > 0 OR log_pointer < log_max_index "
+            "OR (log_pointer = log_max_index AND log_max_index > 0))"
         )
         return int(lacking) > 0
 
@@ -170,7 +172,8 @@ class HttpServer:
         except httpx2.HTTPError as error:
             raise self._unreachable(error) from error
 
-    def _text(self, statement: str) -> str:
+    def text(self, statement: str) -> str:
+        """The result of a SELECT that takes no time, or an error within ``PROBE_S``."""
         short = httpx2.Timeout(PROBE_S, connect=CONNECT_S)
         return self._post(statement.encode(), {}, short).decode()
 
