@@ -2,6 +2,7 @@
 # Installs the programs that tests talk through, where they are missing and this user may.
 # At home a test without its program is skipped with one line; in CI it fails.
 set -euo pipefail
+PATH=$PATH:/usr/sbin
 missing=()
 command -v curl >/dev/null || missing+=(curl)
 command -v node >/dev/null || missing+=(nodejs)
