@@ -11,6 +11,8 @@ command -v clickhouse-server >/dev/null || missing+=(clickhouse-server)
 [ -e /usr/share/java/zookeeper.jar ] || missing+=(libzookeeper-java)
 command -v java >/dev/null || missing+=(default-jre-headless)
 compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
+command -v systemd-analyze >/dev/null || missing+=(systemd)
+command -v openssl >/dev/null || missing+=(openssl)
 [ ${#missing[@]} -eq 0 ] && exit 0
 if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
   # Tests start their own servers; Debian's way to say that no package shall start one.

@@ -44,6 +44,9 @@ _NOT_THIS_REPLICA: Final = frozenset({
 })  # fmt: skip
 """Errors of an INSERT that another replica need not have."""
 
+_ANOTHER_QUORUM: Final = 286
+"""Error of an INSERT with a quorum while another node's has not got its own yet."""
+
 
 class _State(Enum):
     AWAY = "does not answer"
@@ -99,6 +102,7 @@ class ClickHouse:
             writing["insert_quorum"] = str(quorum)
             writing["insert_quorum_timeout"] = str(int(timeout_s * 1000))
         self._cluster = cluster
+        self._timeout_s = timeout_s
         self._make: Callable[[Server], None] | None = None
         self._client = http.client(url, password, ca_file, timeout_s)
         self._members = [
@@ -124,8 +128,20 @@ class ClickHouse:
         self._watch.start()
 
     def execute(self, statement: str, shard: int = 0) -> None:
-        """Run a statement that returns nothing on one replica of a shard."""
-        self._on_one(shard, lambda server: server.execute(statement))
+        """Run a statement that returns nothing, once more on the next replica where one refuses.
+
+        Some that change a table are for the leader of the replicas alone, which others cannot
+        always pass them on to.
+        """
+        refusal: EngineError | None = None
+        for member in self._candidates(shard):
+            try:
+                return member.server.execute(statement)
+            except UnreachableError as error:
+                self._lost(member, error)
+            except RefusedError as error:
+                refusal = error
+        raise refusal or self._nobody(shard)
 
     def fetch(self, statement: str, shard: int = 0) -> bytes:
         """The whole result of a short SELECT."""
@@ -134,16 +150,10 @@ class ClickHouse:
     def stream(self, statement: str, shard: int = 0) -> Generator[bytes, None, None]:
         """The values of a SELECT of one text column, piece by piece."""
         for member in self._candidates(shard):
-            begun = False
             try:
-                for block in member.server.stream(statement):
-                    begun = True
-                    yield block
-                return
-            except UnreachableError as error:
+                return (yield from member.server.stream(statement))
+            except UnreachableError as error:  # before its first block
                 self._lost(member, error)
-                if begun:
-                    raise
         raise self._nobody(shard)
 
     def insert(
@@ -156,16 +166,23 @@ class ClickHouse:
     ) -> None:
         """Insert NDJSON rows on one replica of a shard; they are on its disk when it returns.
 
-        A replica that fails may have stored them. The next one is given the same bytes, which
-        replicated tables know again and store once. Then the other replicas that are well get
-        ``REPLICATE_S`` to fetch them, so that one that takes over has all that was acknowledged;
-        a slower one is behind from then on, and nobody waits for it.
+        A replica that fails may have stored them all the same; the next one is given them too.
+        Then the other replicas that are well get ``REPLICATE_S`` to fetch them, so that one that
+        takes over has all that was acknowledged; a slower one is behind from then on, and nobody
+        waits for it.
         """
         statement = f"INSERT INTO {table} ({', '.join(columns)}) FORMAT JSONEachRow"
+        no_longer = time.monotonic() + self._timeout_s
 
         def insert(server: HttpServer) -> HttpServer:
-            server.insert(statement, rows)
-            return server
+            while True:
+                try:
+                    server.insert(statement, rows)
+                    return server
+                except RefusedError as error:
+                    if error.code != _ANOTHER_QUORUM or time.monotonic() > no_longer:
+                        raise
+                    time.sleep(_POLL_MOST_S)
 
         done = self._on_one(shard, insert, pass_over=_NOT_THIS_REPLICA)
         give_up = time.monotonic() + REPLICATE_S
