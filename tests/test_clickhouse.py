@@ -28,6 +28,13 @@ def proxy(clickhouse: ClickHouse) -> Iterator[FaultyProxy]:
         yield proxy
 
 
+@pytest.fixture
+def other(clickhouse: ClickHouse) -> Iterator[FaultyProxy]:
+    """Another way to it."""
+    with FaultyProxy(clickhouse.http_port) as proxy:
+        yield proxy
+
+
 @contextmanager
 def through(folder: Path, ports: list[int], database: str, **changes: Any) -> Iterator[Running]:
     """A service that reaches its server through ``ports``."""
@@ -103,36 +110,34 @@ def test_a_slow_server_is_given_up_in_time_and_used_again(
 
 
 def test_a_server_that_is_away_is_passed_over_and_used_again_later(
-    clickhouse: ClickHouse, proxy: FaultyProxy, tmp_path: Path
+    clickhouse: ClickHouse, proxy: FaultyProxy, other: FaultyProxy, tmp_path: Path
 ) -> None:
-    with FaultyProxy(clickhouse.http_port) as other:
-        with through(tmp_path, [proxy.port, other.port], clickhouse.database()) as service:
-            client = service.client()
-            client.record(job())
-            proxy.refuse()
-            client.record(job())
+    with through(tmp_path, [proxy.port, other.port], clickhouse.database()) as service:
+        client = service.client()
+        client.record(job())
+        proxy.refuse()
+        client.record(job())
+        assert client.stats(**ASK)["total"] == 2
+        passed = proxy.passed
+        proxy.accept()
+        give_up = time.monotonic() + 30
+        while proxy.passed < passed + 10:
             assert client.stats(**ASK)["total"] == 2
-            passed = proxy.passed
-            proxy.accept()
-            give_up = time.monotonic() + 30
-            while proxy.passed < passed + 10:
-                assert client.stats(**ASK)["total"] == 2
-                assert time.monotonic() < give_up
-            other.refuse()
-            client.record(job())
-            assert client.stats(**ASK)["total"] == 3
+            assert time.monotonic() < give_up
+        other.refuse()
+        client.record(job())
+        assert client.stats(**ASK)["total"] == 3
 
 
 def test_r6_records_whose_acknowledgement_was_lost_on_the_way_are_counted_once(
-    clickhouse: ClickHouse, proxy: FaultyProxy, tmp_path: Path
+    clickhouse: ClickHouse, proxy: FaultyProxy, other: FaultyProxy, tmp_path: Path
 ) -> None:
-    with FaultyProxy(clickhouse.http_port) as other:
-        with through(tmp_path, [proxy.port, other.port], clickhouse.database()) as service:
-            client = service.client()
-            proxy.fault = LostAnswer("INSERT INTO records", times=1)
-            client.record(job(), job())
-            assert proxy.struck == 1
-            assert client.stats(**ASK)["total"] == 2
+    with through(tmp_path, [proxy.port, other.port], clickhouse.database()) as service:
+        client = service.client()
+        proxy.fault = LostAnswer("INSERT INTO records", times=1)
+        client.record(job(), job())
+        assert proxy.struck == 1
+        assert client.stats(**ASK)["total"] == 2
 
 
 def test_the_server_can_be_reached_by_tls_and_must_be_who_it_says(
