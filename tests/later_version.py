@@ -14,10 +14,9 @@ from tests.support import settings as of_test
 today = sql.migrations
 
 
-def later(layout: sql.Layout) -> tuple[tuple[str, ...], ...]:
+def later(layout: sql.Layout) -> tuple[tuple[sql.Step, ...], ...]:
     """Today's steps, and one that adds a column."""
-    step = f"ALTER TABLE {sql.TABLE} ADD COLUMN IF NOT EXISTS region String DEFAULT 'somewhere'"
-    return (*today(layout), (step,))
+    return (*today(layout), (sql.add_column(sql.TABLE, "region", "String", "somewhere"),))
 
 
 if __name__ == "__main__":

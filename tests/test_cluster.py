@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
-from genmeter.errors import StartError
+from genmeter import sql
+from genmeter.errors import NewerSchemaError, StartError
 from genmeter.sql import Layout
+from tests.later_version import later
 from tests.servers.cluster import NAME, Cluster
 from tests.servers.settings import address, on_cluster
 from tests.support import NOON_MS, Client, Running, job, running
@@ -272,3 +274,33 @@ def test_what_is_wrong_with_the_cluster_is_said_at_the_start(
     with pytest.raises(StartError, match="laid out"), running(tmp_path / "c", **changes):
         pass
     assert changes["clickhouse_cluster"] == NAME
+
+
+def test_a_later_version_adds_a_column_on_every_server_also_on_one_that_was_away(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = on_cluster(cluster)
+    database = changes["clickhouse"].database
+    with running(tmp_path / "today", **changes) as service:
+        settled(service)
+        names = [account_on(1), account_on(2)]
+        for name in names:
+            service.client(account=name).record(job())
+    away = cluster.shard(2)[1]
+    away.kill()
+    monkeypatch.setattr(sql, "migrations", later)
+    for _ in range(2):  # the second start finds the step done
+        with running(tmp_path / "later", **changes) as service:
+            for name in names:
+                assert total(service.client(account=name)) == 1
+            cluster.mend()
+            settled(service)
+    for server in cluster.servers:
+        kept = server.query(f"SELECT region, count() FROM {database}.records GROUP BY region")
+        assert kept == "somewhere\t1\n"
+    monkeypatch.undo()
+    with (
+        pytest.raises(NewerSchemaError, match="schema version 2"),
+        running(tmp_path / "today", **changes),
+    ):
+        pass

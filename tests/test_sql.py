@@ -214,8 +214,8 @@ def test_c10_the_keys_of_each_bots_rows_are_in_order() -> None:
 
 
 def test_r6_the_table_is_sorted_by_identity_and_keeps_the_highest_version() -> None:
-    ((create,),) = sql.migrations(sql.Layout(settings=" SETTINGS x = 1"))
-    assert create == (
+    ((step,),) = sql.migrations(sql.Layout(settings=" SETTINGS x = 1"))
+    assert step.statement == (
         "CREATE TABLE IF NOT EXISTS records (account LowCardinality(String), "
         "bot LowCardinality(String), neg_ms Int64, jobid String, config LowCardinality(String), "
         "endpoint LowCardinality(String), status LowCardinality(String), "
@@ -234,8 +234,8 @@ def test_r6_in_a_cluster_the_table_is_replicated_and_an_account_is_on_one_shard(
     assert (
         "ENGINE = ReplicatedReplacingMergeTree("
         "'/clickhouse/tables/{shard}/d/records', '{replica}', version) PARTITION BY"
-    ) in create
-    assert create_all == (
+    ) in create.statement
+    assert create_all.statement == (
         "CREATE TABLE IF NOT EXISTS records_all AS records ENGINE = "
         "Distributed(c, d, records, reinterpretAsUInt32(substring(MD5(account), 1, 4)))"
     )

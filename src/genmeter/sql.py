@@ -107,11 +107,21 @@ ALL: Final = "records_all"
 """In a cluster the records of all shards, for people: the service asks the shards themselves."""
 
 
-def migrations(layout: Layout) -> tuple[tuple[str, ...], ...]:
-    """The statements that lead a server from each schema version to the next, from none on.
+class Step(msgspec.Struct, frozen=True):
+    """A statement that changes the schema, and a question that is not 0 where it has been run.
 
-    Every statement can be run again, so that a start that was cut short is finished by the next
-    one.
+    Without the question it can be run again. Old servers have no ``IF NOT EXISTS`` for columns,
+    and replicas give each other what one of them was told.
+    """
+
+    statement: str
+    done: str = ""
+
+
+def migrations(layout: Layout) -> tuple[tuple[Step, ...], ...]:
+    """The steps that lead a server from each schema version to the next, from none on.
+
+    A start that was cut short is finished by the next one.
     """
     columns = ", ".join(f"{name} {type_}" for name, type_ in COLUMNS.items())
     create = (
@@ -120,12 +130,21 @@ def migrations(layout: Layout) -> tuple[tuple[str, ...], ...]:
         f"PARTITION BY {PARTITION} ORDER BY (account, bot, neg_ms, jobid){layout.settings}"
     )
     if not layout.cluster:
-        return ((create,),)
+        return ((Step(create),),)
     create_all = (
         f"CREATE TABLE IF NOT EXISTS {ALL} AS {TABLE} ENGINE = "
         f"Distributed({layout.cluster}, {layout.database}, {TABLE}, {SHARDING_KEY})"
     )
-    return ((create, create_all),)
+    return ((Step(create), Step(create_all)),)
+
+
+def add_column(table: str, name: str, type_: str, default: str) -> Step:
+    """A column more, which rows of before have ``default`` in."""
+    return Step(
+        f"ALTER TABLE {table} ADD COLUMN {name} {type_} DEFAULT {quote(default)}",
+        "SELECT count() FROM system.columns WHERE database = currentDatabase() "
+        f"AND table = {quote(table)} AND name = {quote(name)}",
+    )
 
 
 CREATE_VERSIONS: Final = (

@@ -204,13 +204,28 @@ def _migrate(server: Server) -> None:
             f"the store has schema version {found}, this genmeter knows up to {len(steps)}; "
             "install a later genmeter, or name another store"
         )
-    for version, statements in enumerate(steps[found:], found + 1):
-        for statement in statements:
-            server.execute(statement)
+    for version, group in enumerate(steps[found:], found + 1):
+        for step in group:
+            _take(server, step)
         server.execute(sql.write_version(version))
         log.info("schema is at version %d", version)
     if server.layout.cluster:
         _check_weights(server)
+
+
+def _take(server: Server, step: sql.Step) -> None:
+    """Run a step, unless it was taken before, or another node takes it at the same time."""
+
+    def done() -> bool:
+        return bool(step.done) and int(server.fetch(step.done)) > 0
+
+    if done():
+        return
+    try:
+        server.execute(step.statement)
+    except EngineError:
+        if not done():
+            raise
 
 
 def _check_weights(server: Server) -> None:
