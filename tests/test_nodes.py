@@ -85,6 +85,17 @@ def test_nodes_see_each_others_records_at_once_and_the_last_correction_wins(node
             assert [row["msec"] for row in rows if row["jobid"] == "corrected"] == [n]
 
 
+def test_a_node_says_where_its_records_are_also_with_a_shard_away(
+    nodes: Nodes, cluster: Cluster, tmp_path: Path
+) -> None:
+    assert "with 0 records in genmeter" in nodes.processes[0].ready_line
+    assert f"on 127.0.0.1:{cluster.servers[0].http_port}, " in nodes.processes[0].ready_line
+    for server in cluster.shard(2):
+        server.kill()
+    with Process(tmp_path / "late", variables=nodes.variables) as late:
+        assert "with some servers away, records in genmeter" in late.ready_line
+
+
 def test_a_token_revoked_on_one_node_is_refused_by_the_others(nodes: Nodes) -> None:
     token, token_id = nodes.token("leaver")
     clients = nodes.holders(token)

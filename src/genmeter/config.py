@@ -249,7 +249,7 @@ SETTINGS: Final = (
         metavar="N",
         commands=("serve",),
         needs="clickhouse",
-        help="Replicas that hold a record before it is acknowledged; 0 waits for one alone.",
+        help="Replicas without which nothing is acknowledged; 0 waits for those that are well.",
     ),
     Setting(
         name="clickhouse_timeout_seconds",
