@@ -100,6 +100,8 @@ class ClickHouse:
         if quorum:
             limits["select_sequential_consistency"] = "1"
             writing["insert_quorum"] = str(quorum)
+            # Otherwise sequential consistency means nothing on newer servers.
+            writing["insert_quorum_parallel"] = "0"
             writing["insert_quorum_timeout"] = str(int(timeout_s * 1000))
         self._cluster = cluster
         self._timeout_s = timeout_s
