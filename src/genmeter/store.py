@@ -1,6 +1,6 @@
 """What the service asks of storage, in the words of the domain: insert, answer, expire.
 
-It knows the SQL and the engine's seam; nothing above it knows either.
+It knows the SQL and the engine's seam; nothing above it but a migration knows either.
 """
 
 import logging
@@ -57,7 +57,7 @@ class Store:
         self._engine = engine
         self._retention_days = retention_days
         self.shards = len(engine.layout.weights)
-        engine.prepare(_migrate)
+        prepare(engine)
         if next_version is None:
             last = max(int(engine.fetch(sql.READ_LAST_WRITE, n) or 0) for n in range(self.shards))
             next_version = _Versions(last)
@@ -192,6 +192,11 @@ class _Versions:
         with self._lock:
             self._last = max(self._last + 1, now_ms * 1000)
             return self._last
+
+
+def prepare(engine: Engine) -> None:
+    """Bring the schema in ``engine`` to this version's. Raises NewerSchemaError."""
+    engine.prepare(_migrate)
 
 
 def _migrate(server: Server) -> None:
