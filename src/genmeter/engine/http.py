@@ -24,6 +24,7 @@ PROBE_S: Final = 5.0
 """How long a server may take to say how it is, in seconds."""
 
 _BLOCK: Final = 256 * 2**10
+_BROKEN: Final = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
 _GZIP: Final = 31  # what zlib calls its window for this format
 _ERROR_BYTES: Final = 2000
 
@@ -170,22 +171,18 @@ class HttpServer:
         the caller must know what an end looks like. Newer servers break the connection off.
         """
         request = self._request(statement.encode(), self._settings["read"])
-        begun = False
         try:
-            response = self._client.send(request, stream=True)
+            response = self._answer(request, stream=True)
             try:
                 if response.status_code != 200:
                     response.read()
                     raise self._refusal(response)
-                for block in response.iter_raw(_BLOCK):
-                    begun = True
-                    yield block
+                yield from response.iter_raw(_BLOCK)
             finally:
                 response.close()
         except httpx2.HTTPError as error:
-            if begun:  # which tells of the statement and not of the server
-                raise EngineError(f"the server {self.name} broke off an answer: {error}") from error
-            raise self._unreachable(error) from error
+            # Which tells of the statement and not of the server.
+            raise EngineError(f"the server {self.name} broke off an answer: {error}") from error
 
     def text(self, statement: str) -> str:
         """The result of a SELECT that takes no time, or an error within ``PROBE_S``."""
@@ -203,13 +200,24 @@ class HttpServer:
         return self._send(self._request(content, parameters, headers))
 
     def _send(self, request: httpx2.Request) -> bytes:
-        try:
-            response = self._client.send(request)
-        except httpx2.HTTPError as error:
-            raise self._unreachable(error) from error
+        response = self._answer(request, stream=False)
         if response.status_code != 200:
             raise self._refusal(response)
         return response.content
+
+    def _answer(self, request: httpx2.Request, *, stream: bool) -> httpx2.Response:
+        """The beginning of an answer, or all of it; asked twice where a connection breaks.
+
+        One that was kept may have been closed by the server just then. Every statement here can
+        be run again.
+        """
+        try:
+            try:
+                return self._client.send(request, stream=stream)
+            except _BROKEN:
+                return self._client.send(request, stream=stream)
+        except httpx2.HTTPError as error:
+            raise self._unreachable(error) from error
 
     def _request(
         self,
