@@ -8,9 +8,6 @@ The target may be in use. It then holds more than the source, or records that we
 other sums: so where sums differ, each record of the source must be there in its version or in a
 higher one. Records keep their versions, and of equal ones one stays (R6): sending some twice, or
 after they were corrected, changes no answer.
-
-Replicated tables do not store the same block of rows again. They would not either where the rows
-were deleted since by hand; the comparison behind every sending then says that they are missing.
 """
 
 import math
