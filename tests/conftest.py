@@ -8,26 +8,31 @@ from typing import Any
 import pytest
 
 from tests.databases import Database, InFolder, OnServer
+from tests.servers.newest import DATABASE, Newest
 from tests.servers.postgres import Postgres
-from tests.servers.settings import on_cluster, on_postgres, on_server
+from tests.servers.settings import address, on_cluster, on_postgres, on_server
 from tests.support import NOON_MS, Client, Running, running
 
 pytest_plugins = ["tests.servers.fixtures"]
 
 
-@pytest.fixture(scope="session", params=["embedded", "server", "cluster"])
+@pytest.fixture(scope="session", params=["embedded", "server", "newest", "cluster"])
 def shared_service(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Running]:
     """A service of this process; retention is 92 days, the clock stands at noon of TODAY.
 
-    Once over the engine in the process, once over a ClickHouse server, once over a cluster with
-    the accounts in PostgreSQL: every test that asks or records over HTTP holds for all three.
+    Once over the engine in the process; once over a ClickHouse server, once over the newest one,
+    and once over a cluster with the accounts in PostgreSQL: every test that asks or records over
+    HTTP holds for all of them.
     """
     with contextlib.ExitStack() as stack:
         changes: dict[str, Any] = {}
         if request.param == "server":
             changes = on_server(request.getfixturevalue("clickhouse"))
+        elif request.param == "newest":
+            server = stack.enter_context(Newest(tmp_path_factory.mktemp("newest")))
+            changes = {"clickhouse": address([server.http_port], DATABASE)}
         elif request.param == "cluster":
             changes = on_cluster(request.getfixturevalue("shared_cluster"))
             postgres = stack.enter_context(Postgres())

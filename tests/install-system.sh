@@ -2,6 +2,7 @@
 # Installs the programs that tests talk through, where they are missing and this user may.
 # At home a test without its program is skipped with one line; in CI it fails.
 set -euo pipefail
+PATH=$PATH:/usr/sbin
 missing=()
 command -v curl >/dev/null || missing+=(curl)
 command -v node >/dev/null || missing+=(nodejs)
@@ -10,6 +11,8 @@ command -v clickhouse-server >/dev/null || missing+=(clickhouse-server)
 [ -e /usr/share/java/zookeeper.jar ] || missing+=(libzookeeper-java)
 command -v java >/dev/null || missing+=(default-jre-headless)
 compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
+command -v systemd-analyze >/dev/null || missing+=(systemd)
+command -v openssl >/dev/null || missing+=(openssl)
 [ ${#missing[@]} -eq 0 ] && exit 0
 if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
   # Tests start their own servers; Debian's way to say that no package shall start one.

@@ -1,27 +1,35 @@
 """A genmeter of later on, whose schema has one column more, run over a folder of today's.
 
 ``python -m tests.later_version FOLDER`` prints how many records there are and what is in the
-new column; it is a program of its own because a process has one engine.
+new column; with arguments behind the folder it is the command line. It is a program of its own
+because a process has one engine.
 """
 
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 from genmeter import sql
 from genmeter.app import Service
+from genmeter.cli import main
 from tests.support import settings as of_test
 
 today = sql.migrations
+of_today = dict(sql.COLUMNS)
 
 
-def later(layout: sql.Layout) -> tuple[tuple[str, ...], ...]:
+def later(layout: sql.Layout) -> tuple[tuple[sql.Step, ...], ...]:
     """Today's steps, and one that adds a column."""
-    step = f"ALTER TABLE {sql.TABLE} ADD COLUMN IF NOT EXISTS region String DEFAULT 'somewhere'"
-    return (*today(layout), (step,))
+    with patch.object(sql, "COLUMNS", of_today):
+        steps = today(layout)
+    return (*steps, (sql.add_column(sql.TABLE, "region", "String", "somewhere"),))
 
 
 if __name__ == "__main__":
     sql.migrations = later
+    sql.COLUMNS["region"] = "String"
+    if len(sys.argv) > 2:
+        main(sys.argv[2:])
     with Service(of_test(Path(sys.argv[1]))) as service:
         engine = service.store._engine
         for question in (

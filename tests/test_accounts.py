@@ -104,6 +104,26 @@ def test_a_revoked_token_is_not_valid_and_can_be_revoked_once(accounts: Accounts
     assert other.valid(NOW)
 
 
+def test_tokens_are_taken_over_once_and_revoked_where_they_are(
+    accounts: Accounts, tmp_path: Path
+) -> None:
+    own, kept = accounts.create("acme", ["read"], now_ms=NOW)
+    with closing(Accounts.in_folder(tmp_path / "other")) as other:
+        assert accounts.take_over(other) == (0, 0)
+        made = [other.create("acme", ["read"], now_ms=NOW, expires_days=n) for n in (None, 1, 2)]
+        other.revoke(made[0][1].id, now_ms=NOW)
+        assert accounts.take_over(other) == (3, 0)
+        assert all(accounts.find(text) == other.find(text) for text, _ in made)
+        other.revoke(made[1][1].id, now_ms=NOW + 1)
+        accounts.revoke(made[2][1].id, now_ms=NOW + 2)
+        assert accounts.take_over(other) == (0, 3)
+        assert not other.tokens()[2].revoked_ms
+    revoked = [token.revoked_ms for text, _ in made if (token := accounts.find(text))]
+    assert revoked == [NOW, NOW + 1, NOW + 2]
+    assert accounts.find(own) == kept
+    assert len(accounts.tokens()) == 4
+
+
 @pytest.mark.parametrize(
     ("days", "ms"), [(1, DAY), (0.5, DAY // 2), (36_500, 36_500 * DAY), (1 / DAY, 1), (None, None)]
 )

@@ -27,7 +27,7 @@ def test_the_help_is_the_manual() -> None:
     for setting in SETTINGS:
         assert setting.variable in shown, setting.name
         assert bool(re.search(rf"{setting.flag}\s", shown)) != setting.secret, setting.name
-    for command in ("serve", "demo", "token", "backup"):
+    for command in ("serve", "demo", "token", "backup", "migrate"):
         assert re.search(rf"^  {command} ", shown, re.MULTILINE), command
         help_ = genmeter(command, "--help")
         assert help_.returncode == 0
@@ -291,4 +291,4 @@ def test_a_backup_says_what_is_wrong(tmp_path: Path) -> None:
         taken = genmeter("backup", str(tmp_path), "--data", str(tmp_path / "data"))
     assert (taken.returncode, len(told(taken))) == (1, 1)
     assert "exists; name a folder that does not" in taken.stderr
-    assert not list((tmp_path / "data").glob("backup-*"))
+    assert not list((tmp_path / "data").glob(".snapshot-*"))

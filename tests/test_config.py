@@ -75,6 +75,7 @@ SAMPLES = {
     "host": ("::1", "0.0.0.0", "::1"),
     "port": ("1", "2", 1),
     "data": ("/a", "/b", Path("/a")),
+    "from": ("/a", "/b", Path("/a")),
     "retention_days": ("0", "1", 0),
     "queue_rows": ("5", "6", 5),
     "readers": ("64", "1", 64),
@@ -125,7 +126,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_flag_beats_the_environment_and_that_beats_the_default(setting: config.Setting) -> None:
     text, other, value = SAMPLES[setting.name]
     for command in setting.commands:
-        given = WHO | {"clickhouse": "https://a/b", "accounts": ACCOUNTS}
+        given = WHO | {"from": "/c", "clickhouse": "https://a/b", "accounts": ACCOUNTS}
         flags: dict[str, str | None] = {k: v for k, v in given.items() if k != setting.name}
         variable = f"GENMETER_{setting.name.upper()}"
         if setting.secret:

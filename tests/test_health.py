@@ -8,6 +8,7 @@ import httpx2
 import pytest
 
 from genmeter.errors import EngineError
+from genmeter.spool import Spool
 from tests.support import Process, Running, job, new_token
 
 
@@ -25,7 +26,7 @@ def test_a_healthy_service_says_so_to_everybody(service: Running) -> None:
 def test_it_is_not_ready_when_the_engine_fails(
     service: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(_: str) -> bytes:
+    def failing(*_: Any) -> bytes:
         raise EngineError("Code: 999. secret")
 
     monkeypatch.setattr(service.service.store._engine, "fetch", failing)
@@ -57,7 +58,7 @@ def test_an_engine_that_fails_is_503_with_an_id_that_the_log_has(
     client = service.client()
     client.record(job())
 
-    def failing(_: str) -> Any:
+    def failing(*_: Any) -> Any:
         if rows_first:
             yield b',{"timestamp":"x"}\n'
         raise EngineError("Code: 241. MEMORY_LIMIT_EXCEEDED secret")
@@ -73,36 +74,50 @@ def test_an_engine_that_fails_is_503_with_an_id_that_the_log_has(
     assert any("MEMORY_LIMIT" in str(line.get("detail")) for line in lines)
 
 
-def test_an_answer_that_fails_on_its_way_is_broken_off(
+def test_an_answer_that_fails_at_its_end_is_503(
     service: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = service.client()
     client.record(job())
     stream = service.service.store._engine.stream
 
-    def failing(statement: str) -> Any:
-        yield from stream(statement)
+    def failing(*arguments: Any) -> Any:
+        yield from stream(*arguments)
         raise EngineError("Code: 241. too late")
 
     monkeypatch.setattr(service.service.store._engine, "stream", failing)
-    with pytest.raises(httpx2.RemoteProtocolError):
-        client.ask(bot="google-flow")
+    assert client.ask(bot="google-flow").status_code == 503
 
 
-def test_rows_that_do_not_agree_with_their_summary_are_never_passed_on_as_whole(
-    service: Running, monkeypatch: pytest.MonkeyPatch
+def test_an_answer_with_an_error_in_its_text_is_503(
+    service: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = service.client()
     client.record(job())
     stream = service.service.store._engine.stream
 
-    def doubled(statement: str) -> Any:
-        for block in stream(statement):
-            yield block
-            if block.startswith(b","):
-                yield block
+    def cut(*arguments: Any) -> Any:
+        for block in stream(*arguments):
+            yield block[: len(block) // 2]
+        yield b"Code: 241, e.displayText() = DB::Exception: secret\n"
 
-    monkeypatch.setattr(service.service.store._engine, "stream", doubled)
+    monkeypatch.setattr(service.service.store._engine, "stream", cut)
+    response = client.ask(bot="google-flow")
+    assert response.status_code == 503
+    assert "secret" not in response.text
+    assert "secret" in caplog.text or any("secret" in str(vars(r)) for r in caplog.records)
+
+
+def test_an_answer_whose_rows_cannot_be_kept_is_broken_off(
+    service: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = service.client()
+    client.record(job())
+
+    async def failing(_: Spool) -> bytes:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Spool, "read", failing)
     with pytest.raises(httpx2.RemoteProtocolError):
         client.ask(bot="google-flow")
 

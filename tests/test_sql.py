@@ -67,6 +67,24 @@ FROM records FINAL WHERE account = 'acme' AND bot = 'runwayml' AND neg_ms <= 0
 ORDER BY neg_ms, jobid DESC LIMIT 50000
 """
 
+WHOLE = r"""
+concat('{"account":"', replaceAll(replaceAll(account, '\\', '\\\\'), '"', '\\"'),
+'","bot":"', replaceAll(replaceAll(bot, '\\', '\\\\'), '"', '\\"'),
+'","neg_ms":', toString(neg_ms),
+',"jobid":"', replaceAll(replaceAll(jobid, '\\', '\\\\'), '"', '\\"'),
+'","config":"', replaceAll(replaceAll(config, '\\', '\\\\'), '"', '\\"'),
+'","endpoint":"', replaceAll(replaceAll(endpoint, '\\', '\\\\'), '"', '\\"'),
+'","status":"', replaceAll(replaceAll(status, '\\', '\\\\'), '"', '\\"'),
+'","func":"', replaceAll(replaceAll(func, '\\', '\\\\'), '"', '\\"'),
+'","code":', toString(code), ',"msec":', toString(msec),
+',"model":"', replaceAll(replaceAll(model, '\\', '\\\\'), '"', '\\"'),
+'","captcha_providers":"', replaceAll(replaceAll(captcha_providers, '\\', '\\\\'), '"', '\\"'),
+'","captcha_retry":', ifNull(toString(captcha_retry), 'null'),
+',"tier":"', replaceAll(replaceAll(tier, '\\', '\\\\'), '"', '\\"'),
+'","sku":"', replaceAll(replaceAll(sku, '\\', '\\\\'), '"', '\\"'),
+'","version":', toString(version), '}\x0a')
+"""
+
 
 def golden(text: str) -> str:
     return text.strip().replace("\n", " ")
@@ -214,8 +232,8 @@ def test_c10_the_keys_of_each_bots_rows_are_in_order() -> None:
 
 
 def test_r6_the_table_is_sorted_by_identity_and_keeps_the_highest_version() -> None:
-    ((create,),) = sql.migrations(sql.Layout(settings=" SETTINGS x = 1"))
-    assert create == (
+    ((step,),) = sql.migrations(sql.Layout(settings=" SETTINGS x = 1"))
+    assert step.statement == (
         "CREATE TABLE IF NOT EXISTS records (account LowCardinality(String), "
         "bot LowCardinality(String), neg_ms Int64, jobid String, config LowCardinality(String), "
         "endpoint LowCardinality(String), status LowCardinality(String), "
@@ -234,8 +252,8 @@ def test_r6_in_a_cluster_the_table_is_replicated_and_an_account_is_on_one_shard(
     assert (
         "ENGINE = ReplicatedReplacingMergeTree("
         "'/clickhouse/tables/{shard}/d/records', '{replica}', version) PARTITION BY"
-    ) in create
-    assert create_all == (
+    ) in create.statement
+    assert create_all.statement == (
         "CREATE TABLE IF NOT EXISTS records_all AS records ENGINE = "
         "Distributed(c, d, records, reinterpretAsUInt32(substring(MD5(account), 1, 4)))"
     )
@@ -256,3 +274,26 @@ def test_c22_numbers_of_a_statement_are_numbers() -> None:
     for statement in (sql.drop_month, sql.write_version):
         with pytest.raises(ValueError, match="format code"):
             statement("1; DROP TABLE records")  # type: ignore[arg-type]
+
+
+SPAN = sql.Span(accounts=("acme", "o'b"), start_ms=5, end_ms=NOON)
+MEANT = (
+    f"FROM records FINAL WHERE account IN ('acme', 'o\\'b') AND neg_ms <= -5 AND neg_ms > -{NOON}"
+)
+
+
+def test_r6_a_migration_carries_all_columns_of_merged_records() -> None:
+    assert sql.whole_rows(SPAN) == f"SELECT {golden(WHOLE)} AS line {MEANT}"
+    keys = re.findall(r'"(\w+)":', sql.whole_rows(SPAN))
+    assert keys == list(sql.COLUMNS)
+
+
+def test_r6_a_migration_compares_by_the_text_that_is_carried() -> None:
+    assert sql.fingerprints(SPAN) == (
+        f"SELECT account, count(), sum(cityHash64({golden(WHOLE)})) {MEANT} GROUP BY account"
+    )
+    assert sql.identities(SPAN) == (
+        "SELECT concat(bot, '\\x09', toString(neg_ms), '\\x09', jobid, '\\x09', toString(version), "
+        f"'\\x09', toString(cityHash64({golden(WHOLE)})), '\\x0a') AS line {MEANT} "
+        "ORDER BY bot, neg_ms, jobid"
+    )

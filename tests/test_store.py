@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx2
 
+from genmeter.backup import snapshot
 from tests.support import Process, environment, genmeter, new_token
 
 
@@ -79,5 +80,27 @@ def test_a_copy_taken_while_it_runs_is_a_backup(tmp_path: Path) -> None:
         backup = genmeter("backup", str(copy), "--data", str(data))
         assert backup.returncode == 0, backup.stderr
         post(server, token, 80)
-    with Process(copy) as restored:
-        assert total(restored, token) == 60
+        with Process(copy) as restored:
+            assert total(restored, token) == 60
+            post(restored, token, 70)
+        assert total(server, token) == 140
+
+
+def test_a_copy_that_a_crash_left_goes_with_the_next_and_backups_inside_stay(
+    tmp_path: Path,
+) -> None:
+    data = tmp_path / "data"
+    with Process(data) as server:
+        assert server.stop() == 0
+    left = "import os, pathlib, sys; from genmeter.backup import snapshot\n"
+    left += "with snapshot(pathlib.Path(sys.argv[1])): os._exit(0)"
+    subprocess.run([sys.executable, "-c", left, str(data)], check=True, env=environment())
+    assert len(list(data.glob(".snapshot-*"))) == 1
+    with snapshot(data) as copy:
+        assert list(data.glob(".snapshot-*")) == [copy]
+        for name in ("backup-1", "backup-2"):
+            assert genmeter("backup", str(data / name), "--data", str(data)).returncode == 0
+        assert copy.exists()
+    assert sorted(path.name for path in data.iterdir() if path.is_dir()) == [
+        "backup-1", "backup-2", "engine", "spool"
+    ]  # fmt: skip

@@ -217,6 +217,28 @@ class Accounts:
             ).one_or_none()
         return None if found is None else _token(found)
 
+    def take_over(self, other: "Accounts") -> tuple[int, int]:
+        """Copy the tokens of ``other``, so that they open the same here.
+
+        One that is here already stays as it is, but revoked where it is revoked there. Returns
+        how many were copied and how many were here.
+        """
+        with other._connected() as connection:
+            theirs = connection.execute(_tokens.select()).all()
+        with self._connected() as connection:
+            here = set(connection.execute(sa.select(_tokens.c.id)).scalars())
+            for token in theirs:
+                if token.id not in here:
+                    connection.execute(_tokens.insert().values(**token._mapping))
+                elif token.revoked_ms is not None:
+                    connection.execute(
+                        _tokens.update()
+                        .where(_tokens.c.id == token.id, _tokens.c.revoked_ms.is_(None))
+                        .values(revoked_ms=token.revoked_ms)
+                    )
+        known = sum(token.id in here for token in theirs)
+        return len(theirs) - known, known
+
     def next_version(self, now_ms: int) -> int:
         """A version for records, higher than any given out before, to whatever process (R6).
 

@@ -63,6 +63,11 @@ class ClickHouseUrl(msgspec.Struct, frozen=True, kw_only=True):
     hosts: Hosts
     database: str
 
+    def __str__(self) -> str:
+        """The database and where it is, for people."""
+        hosts = ", ".join(f"{host}:{port}" for host, port in self.hosts)
+        return f"{self.database} on {hosts}"
+
 
 class PostgresqlUrl(msgspec.Struct, frozen=True, kw_only=True):
     """Where a PostgreSQL is. ``options`` are libpq's, by name.

@@ -29,7 +29,9 @@ T = TypeVar("T")
 STUCK_S: Final = 10.0
 """An INSERT that runs for longer than this makes the service not ready."""
 
-_CHECK_S: Final = 5.0
+CHECK_S: Final = 5.0
+"""How long ``/readyz`` waits for the engine, in seconds."""
+
 _DECODE_ASIDE_BYTES: Final = 64 * 2**10
 """A body larger than this is decoded on a thread, so that other requests go on meanwhile."""
 
@@ -128,11 +130,11 @@ class Api:
         if (seconds := self._writer.stuck_s()) > STUCK_S:
             raise UnavailableError(f"the writer has been stuck for {seconds:.0f} seconds")
         try:
-            async with asyncio.timeout(_CHECK_S):
+            async with asyncio.timeout(CHECK_S):
                 await asyncio.to_thread(self._store.check)
         except TimeoutError as error:
             raise UnavailableError(
-                f"the engine did not answer within {_CHECK_S:.0f} seconds"
+                f"the engine did not answer within {CHECK_S:.0f} seconds"
             ) from error
         await self._tokens.check()
         return _json(openapi.Health("ready"))

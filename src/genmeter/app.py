@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
+from importlib import import_module
 from types import TracebackType
 from typing import Self
 
@@ -18,7 +19,6 @@ from genmeter.clock import now_ms as machine_ms
 from genmeter.config import ServerSettings
 from genmeter.engine import Engine
 from genmeter.engine.clickhouse import ClickHouse
-from genmeter.engine.embedded import Embedded
 from genmeter.errors import GenmeterError
 from genmeter.middleware import CatchAll, RequestLog, genmeter_error, http_error
 from genmeter.reader import Reader
@@ -87,11 +87,14 @@ class Service:
 def _engine(settings: ServerSettings) -> Engine:
     """The engine that the settings name."""
     if settings.clickhouse is None:
-        return Embedded(
+        # Importing it alone takes 135 MB, which a node over servers has no use for.
+        embedded = import_module("genmeter.engine.embedded")
+        engine: Engine = embedded.Embedded(
             settings.data / "engine",
             memory_mb=settings.engine_memory_mb,
             threads=settings.engine_threads,
         )
+        return engine
     return ClickHouse(
         settings.clickhouse,
         password=settings.clickhouse_password,

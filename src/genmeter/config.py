@@ -22,6 +22,7 @@ from genmeter.errors import SettingsError
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """A setting: ``read`` makes its value of a text, or raises ValueError saying what it may be.
 
+    ``defaults`` are of commands that have their own; without one a setting must be given.
     ``needs`` names the setting without which it means nothing. A fault repeats the text unless
     ``confidential``, which is for what may hold a password. What is ``secret`` has no flag.
     """
@@ -32,16 +33,14 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     help: str
     commands: tuple[str, ...]
     metavar: str
-    demo_default: str | None = None
+    defaults: Mapping[str, str | None] = {}
     needs: str | None = None
     confidential: bool = False
     secret: bool = False
 
     def default_of(self, command: str) -> str | None:
-        """The default in one command: the demo has some of its own."""
-        if command == "demo" and self.demo_default is not None:
-            return self.demo_default
-        return self.default
+        """The default in one command."""
+        return self.defaults.get(command, self.default)
 
     @property
     def flag(self) -> str:
@@ -139,7 +138,8 @@ def _password_file(text: str) -> Secret:
 
 _SERVER: Final = ("serve", "demo")
 _TOKENS: Final = ("token create", "token list", "token revoke")
-_ACCOUNTS: Final = ("serve", *_TOKENS)
+_CLICKHOUSE: Final = ("serve", "migrate")
+_ACCOUNTS: Final = ("serve", *_TOKENS, "migrate")
 
 SETTINGS: Final = (
     Setting(
@@ -163,8 +163,16 @@ SETTINGS: Final = (
         read=_path,
         default="./genmeter-data",
         metavar="DIR",
-        commands=(*_SERVER, *_TOKENS, "backup"),
+        commands=(*_SERVER, *_TOKENS, "backup", "migrate"),
         help="Folder of the records and the tokens; made where it is missing.",
+    ),
+    Setting(
+        name="from",
+        read=_path,
+        default=None,
+        metavar="DIR",
+        commands=("migrate",),
+        help="Data folder of the records to move; a server may be running over it.",
     ),
     Setting(
         name="retention_days",
@@ -195,7 +203,7 @@ SETTINGS: Final = (
         read=_integer(256, 1_048_576),
         default="1500",
         metavar="MB",
-        commands=_SERVER,
+        commands=(*_SERVER, "migrate"),
         help="Memory that the engine may use for all it does at one time.",
     ),
     Setting(
@@ -203,7 +211,7 @@ SETTINGS: Final = (
         read=_integer(1, 256),
         default="2",
         metavar="N",
-        commands=_SERVER,
+        commands=(*_SERVER, "migrate"),
         help="Threads the engine uses for one question.",
     ),
     Setting(
@@ -220,7 +228,7 @@ SETTINGS: Final = (
         default="info",
         metavar="LEVEL",
         commands=_SERVER,
-        demo_default="warning",
+        defaults={"demo": "warning"},
         help="Least level of what is logged: debug, info, warning (the demo's) or error.",
     ),
     Setting(
@@ -228,7 +236,8 @@ SETTINGS: Final = (
         read=addresses.clickhouse,
         default="",
         metavar="URL",
-        commands=("serve",),
+        commands=_CLICKHOUSE,
+        defaults={"migrate": None},
         confidential=True,
         help="The ClickHouse that holds the records, http[s]://[USER@]HOST[:PORT],.../DATABASE; "
         "without it they are in the data folder.",
@@ -238,7 +247,7 @@ SETTINGS: Final = (
         read=_identifier,
         default="",
         metavar="NAME",
-        commands=("serve",),
+        commands=_CLICKHOUSE,
         needs="clickhouse",
         help="The cluster of servers, by its name in their own configuration.",
     ),
@@ -247,16 +256,16 @@ SETTINGS: Final = (
         read=_integer(0, 16),
         default="0",
         metavar="N",
-        commands=("serve",),
+        commands=_CLICKHOUSE,
         needs="clickhouse",
-        help="Replicas that hold a record before it is acknowledged; 0 waits for one alone.",
+        help="Replicas without which nothing is acknowledged; 0 waits for those that are well.",
     ),
     Setting(
         name="clickhouse_timeout_seconds",
         read=_integer(1, 3600),
         default="30",
         metavar="SECONDS",
-        commands=("serve",),
+        commands=_CLICKHOUSE,
         needs="clickhouse",
         help="How long a server may take to answer, or to send the next piece.",
     ),
@@ -265,7 +274,7 @@ SETTINGS: Final = (
         read=_password,
         default="",
         metavar="TEXT",
-        commands=("serve",),
+        commands=_CLICKHOUSE,
         needs="clickhouse",
         confidential=True,
         secret=True,
@@ -276,7 +285,7 @@ SETTINGS: Final = (
         read=_password_file,
         default="",
         metavar="FILE",
-        commands=("serve",),
+        commands=_CLICKHOUSE,
         needs="clickhouse",
         help="File with the password of the ClickHouse user, read at the start.",
     ),
@@ -285,7 +294,7 @@ SETTINGS: Final = (
         read=_file,
         default="",
         metavar="FILE",
-        commands=("serve",),
+        commands=_CLICKHOUSE,
         needs="clickhouse",
         help="Certificate (PEM) of the authority to trust with https, not the system's.",
     ),

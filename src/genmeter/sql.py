@@ -1,7 +1,7 @@
 """Questions -> SQL text, and the schema. Pure; tested by its exact text.
 
-Everything a statement says about whose records it reads is written by :func:`_matching`, and
-every value passes :func:`quote`: there is no second place for either.
+Everything a question's statement says about whose records it reads is written by
+:func:`_matching`, and every value passes :func:`quote`: there is no second place for either.
 
 Two choices shape the text (measurements: docs/decisions.md):
 
@@ -20,6 +20,7 @@ import msgspec
 
 from genmeter.bots import fields
 from genmeter.query import Question
+from genmeter.records import Row
 
 TABLE: Final = "records"
 
@@ -106,11 +107,21 @@ ALL: Final = "records_all"
 """In a cluster the records of all shards, for people: the service asks the shards themselves."""
 
 
-def migrations(layout: Layout) -> tuple[tuple[str, ...], ...]:
-    """The statements that lead a server from each schema version to the next, from none on.
+class Step(msgspec.Struct, frozen=True):
+    """A statement that changes the schema, and a question that is not 0 where it has been run.
 
-    Every statement can be run again, so that a start that was cut short is finished by the next
-    one.
+    Without the question it can be run again. Old servers have no ``IF NOT EXISTS`` for columns,
+    and replicas give each other what one of them was told.
+    """
+
+    statement: str
+    done: str = ""
+
+
+def migrations(layout: Layout) -> tuple[tuple[Step, ...], ...]:
+    """The steps that lead a server from each schema version to the next, from none on.
+
+    A start that was cut short is finished by the next one.
     """
     columns = ", ".join(f"{name} {type_}" for name, type_ in COLUMNS.items())
     create = (
@@ -119,12 +130,21 @@ def migrations(layout: Layout) -> tuple[tuple[str, ...], ...]:
         f"PARTITION BY {PARTITION} ORDER BY (account, bot, neg_ms, jobid){layout.settings}"
     )
     if not layout.cluster:
-        return ((create,),)
+        return ((Step(create),),)
     create_all = (
         f"CREATE TABLE IF NOT EXISTS {ALL} AS {TABLE} ENGINE = "
         f"Distributed({layout.cluster}, {layout.database}, {TABLE}, {SHARDING_KEY})"
     )
-    return ((create, create_all),)
+    return ((Step(create), Step(create_all)),)
+
+
+def add_column(table: str, name: str, type_: str, default: str) -> Step:
+    """A column more, which rows of before have ``default`` in."""
+    return Step(
+        f"ALTER TABLE {table} ADD COLUMN {name} {type_} DEFAULT {quote(default)}",
+        "SELECT count() FROM system.columns WHERE database = currentDatabase() "
+        f"AND table = {quote(table)} AND name = {quote(name)}",
+    )
 
 
 CREATE_VERSIONS: Final = (
@@ -162,6 +182,15 @@ def weights_text(weights: tuple[int, ...]) -> str:
 def drop_month(month: int) -> str:
     """Remove the records of the UTC month ``YYYYMM``."""
     return f"ALTER TABLE {TABLE} DROP PARTITION {month:d}"
+
+
+def witness(row: Row) -> str:
+    """How many rows there are of a record as it is, or as it was replaced since."""
+    return (
+        f"SELECT count() FROM {TABLE} WHERE account = {quote(row.account)} "
+        f"AND bot = {quote(row.bot)} AND neg_ms = {row.neg_ms:d} AND jobid = {quote(row.jobid)} "
+        f"AND version >= {row.version:d}"
+    )
 
 
 def nth_newest(question: Question, *, skip: int, oldest_ms: int, since_ms: int | None) -> str:
@@ -223,6 +252,77 @@ def _row(bot: str) -> str:
             after = mark if field.column == "jobid" else ""
             parts += f'{comma}"{field.key}":"\', {value}, \'"{after}'
     return f"concat({parts}{_escaped(ROW_END)}')"
+
+
+class Span(msgspec.Struct, frozen=True, kw_only=True):
+    """Records of some accounts from ``start_ms`` up to and without ``end_ms``: for migrations."""
+
+    accounts: tuple[str, ...]
+    start_ms: int
+    end_ms: int
+
+    def condition(self) -> str:
+        """What is true of them."""
+        accounts = ", ".join(map(quote, self.accounts))
+        times = f"neg_ms <= {-self.start_ms:d} AND neg_ms > {-self.end_ms:d}"
+        return f"account IN ({accounts}) AND {times}"
+
+
+_MONTH: Final = "toYYYYMM(toDateTime(intDiv(-neg_ms, 1000), 'UTC'))"
+
+READ_UNITS: Final = (
+    f"SELECT {_MONTH} AS month, account, count() FROM {TABLE} "
+    "GROUP BY month, account ORDER BY month, account"
+)
+"""What there is of each account in each UTC month, equal records counted more than once."""
+
+STOP_MERGES: Final = f"SYSTEM STOP MERGES {TABLE}"
+
+
+def fingerprints(span: Span) -> str:
+    """Each account with the number of its records and a sum over their whole text and version.
+
+    The function is one that every version of the engine computes alike.
+    """
+    return (
+        f"SELECT account, count(), sum(cityHash64({_whole_row()})) FROM {TABLE} FINAL "
+        f"WHERE {span.condition()} GROUP BY account"
+    )
+
+
+def whole_rows(span: Span) -> str:
+    """Records with their versions, as NDJSON that an insert takes."""
+    return f"SELECT {_whole_row()} AS line FROM {TABLE} FINAL WHERE {span.condition()}"
+
+
+def identities(span: Span) -> str:
+    """What records are known by, then their version and a sum over all there is in them.
+
+    They are in the order of these texts' first three, which every version of the engine keeps.
+    """
+    content = f"toString(cityHash64({_whole_row()}))"
+    parts = ("bot", "toString(neg_ms)", "jobid", "toString(version)", content)
+    separator, line_end = quote("\t"), quote("\n")
+    line = f", {separator}, ".join(parts)
+    return (
+        f"SELECT concat({line}, {line_end}) AS line FROM {TABLE} FINAL "
+        f"WHERE {span.condition()} ORDER BY bot, neg_ms, jobid"
+    )
+
+
+def _whole_row() -> str:
+    """An expression that writes all columns of a row as a line of JSON."""
+    parts = "'{"
+    for name, type_ in COLUMNS.items():
+        comma = "" if parts == "'{" else ","
+        if "String" in type_:
+            parts += f'{comma}"{name}":"\', {_escape(name)}, \'"'
+        elif "Nullable" in type_:
+            parts += f"{comma}\"{name}\":', ifNull(toString({name}), 'null'), '"
+        else:
+            parts += f"{comma}\"{name}\":', toString({name}), '"
+    line_end = _escaped("\n")
+    return f"concat({parts}}}{line_end}')"
 
 
 def _escape(column: str) -> str:

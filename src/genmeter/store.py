@@ -1,6 +1,6 @@
 """What the service asks of storage, in the words of the domain: insert, answer, expire.
 
-It knows the SQL and the engine's seam; nothing above it knows either.
+It knows the SQL and the engine's seam; nothing above it but a migration knows either.
 """
 
 import logging
@@ -57,7 +57,7 @@ class Store:
         self._engine = engine
         self._retention_days = retention_days
         self.shards = len(engine.layout.weights)
-        engine.prepare(_migrate)
+        prepare(engine)
         if next_version is None:
             last = max(int(engine.fetch(sql.READ_LAST_WRITE, n) or 0) for n in range(self.shards))
             next_version = _Versions(last)
@@ -82,7 +82,18 @@ class Store:
         for row in rows:
             row.version = version
             latest[row.identity()] = row
-        self._engine.insert(sql.TABLE, sql.COLUMNS, _encode_rows(latest.values()), shard)
+        one_a_month = (
+            {}
+            if not self._engine.layout.cluster
+            else {utc_date(-row.neg_ms)[:7]: row for row in latest.values()}
+        )
+        self._engine.insert(
+            sql.TABLE,
+            sql.COLUMNS,
+            _encode_rows(latest.values()),
+            shard,
+            [sql.witness(row) for row in one_a_month.values()],
+        )
 
     def answer(self, question: Question, now_ms: int) -> Generator[Part, None, None]:
         """The rows that answer ``question``, and at the end their tally. Closing it ends the work.
@@ -183,6 +194,11 @@ class _Versions:
             return self._last
 
 
+def prepare(engine: Engine) -> None:
+    """Bring the schema in ``engine`` to this version's. Raises NewerSchemaError."""
+    engine.prepare(_migrate)
+
+
 def _migrate(server: Server) -> None:
     """Bring the schema on a server to this version's, step by step, noting each."""
     server.execute(sql.CREATE_VERSIONS)
@@ -193,13 +209,28 @@ def _migrate(server: Server) -> None:
             f"the store has schema version {found}, this genmeter knows up to {len(steps)}; "
             "install a later genmeter, or name another store"
         )
-    for version, statements in enumerate(steps[found:], found + 1):
-        for statement in statements:
-            server.execute(statement)
+    for version, group in enumerate(steps[found:], found + 1):
+        for step in group:
+            _take(server, step)
         server.execute(sql.write_version(version))
         log.info("schema is at version %d", version)
     if server.layout.cluster:
         _check_weights(server)
+
+
+def _take(server: Server, step: sql.Step) -> None:
+    """Run a step, unless it was taken before, or another node takes it at the same time."""
+
+    def done() -> bool:
+        return bool(step.done) and int(server.fetch(step.done)) > 0
+
+    if done():
+        return
+    try:
+        server.execute(step.statement)
+    except EngineError:
+        if not done():
+            raise
 
 
 def _check_weights(server: Server) -> None:

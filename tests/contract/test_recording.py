@@ -112,10 +112,11 @@ def test_r2_all_fields_are_kept_for_every_bot_shown_or_not(
     )  # fmt: skip
     client.record(everything)
     assert "model" not in client.stats(bot="runwayml")["data"][0]
-    engine = service.service.store._engine
-    kept = engine.fetch(
+    store = service.service.store
+    kept = store._engine.fetch(
         "SELECT model, captcha_providers, captcha_retry, tier, sku, func, status FROM records "
-        f"WHERE account = '{client.account}'"
+        f"WHERE account = '{client.account}'",
+        store.shard(client.account),
     )
     assert kept == b"m\tc\t3\tt\ts\tf\tx\n"
 

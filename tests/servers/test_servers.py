@@ -1,12 +1,17 @@
 """The servers that tests start do what tests rely on."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+import httpx2
 import pytest
 
 from tests.servers.clickhouse import GENMETER, ClickHouse, QueryError
 from tests.servers.cluster import Cluster
+from tests.support import program
 
 _REPLICATED = (
     "ENGINE = ReplicatedReplacingMergeTree('/{database}/{{shard}}/local', '{{replica}}', version) "
@@ -99,3 +104,49 @@ def test_genmeter_may_use_its_databases_and_nothing_else(clickhouse: ClickHouse)
     for user in (GENMETER, ("genmeter", "wrong"), ("default", "")):
         with pytest.raises(QueryError):
             clickhouse.query("CREATE TABLE default.t (n UInt8) ENGINE = Log", user=user)
+
+
+def test_a_server_held_still_answers_nothing_until_it_goes_on(clickhouse: ClickHouse) -> None:
+    clickhouse.pause()
+    try:
+        with pytest.raises(httpx2.ReadTimeout):
+            httpx2.get(f"{clickhouse.http_url}/ping", timeout=0.2)
+    finally:
+        clickhouse.mend()
+    assert clickhouse.query("SELECT 1") == "1\n"
+
+
+_STARTS_ONE = """
+import sys, time
+from pathlib import Path
+from tests.servers.clickhouse import ClickHouse
+server = ClickHouse(Path(sys.argv[1]))
+server.start()
+print(server.http_url, flush=True)
+time.sleep(600)
+"""
+
+
+def test_servers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
+    program("clickhouse-server")
+    starter = subprocess.Popen(
+        [sys.executable, "-c", _STARTS_ONE, tmp_path],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    with starter:
+        assert starter.stdout is not None
+        url = starter.stdout.readline().strip()
+        assert httpx2.get(f"{url}/ping").text == "Ok.\n"
+        starter.kill()
+    until(lambda: refuses(url))
+
+
+def refuses(url: str) -> bool:
+    """Whether nothing listens."""
+    try:
+        httpx2.get(f"{url}/ping", timeout=5)
+    except httpx2.TransportError:
+        return True
+    return False

@@ -19,10 +19,11 @@ class Authority:
         self._make("/CN=an authority for tests", self.certificate, self._key)
 
     def issue(self, name: str) -> tuple[Path, Path]:
-        """The certificate and the key of a server called ``name``, in files."""
+        """The certificate and the key of a server, in files; ``name`` may be an address."""
         certificate, key = self._folder / f"{name}.pem", self._folder / f"{name}.key"
         signed = ("-CA", str(self.certificate), "-CAkey", str(self._key))
-        alone = ("-addext", f"subjectAltName=DNS:{name}", "-addext", "basicConstraints=CA:FALSE")
+        kind = "IP" if name[0].isdecimal() else "DNS"
+        alone = ("-addext", f"subjectAltName={kind}:{name}", "-addext", "basicConstraints=CA:FALSE")
         self._make(f"/CN={name}", certificate, key, *signed, *alone)
         return certificate, key
 

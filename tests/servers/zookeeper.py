@@ -1,15 +1,12 @@
 """ZooKeeper as a process: one server, small, with short sessions."""
 
-import os
 import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import pytest
-
 from tests.servers.process import HOST, ServerProcess, free_port
-from tests.support import program
+from tests.support import missing, program
 
 _JARS: Final = ("zookeeper.jar", "slf4j-simple.jar")
 _JAVA: Final = (
@@ -71,7 +68,5 @@ class ZooKeeper(ServerProcess):
 def _jar(name: str) -> Path:
     path = Path("/usr/share/java", name)
     if not path.exists():
-        if os.environ.get("CI"):
-            pytest.fail("zookeeper is not installed, and this is CI")
-        pytest.skip("zookeeper is not installed")
+        missing("zookeeper")
     return path

@@ -19,6 +19,7 @@ _COMMANDS: Final = {
     "demo": "genmeter.cli.demo",
     "token": "genmeter.cli.token",
     "backup": "genmeter.cli.backup",
+    "migrate": "genmeter.cli.migrate",
 }
 
 _MANUAL: Final = """Usage statistics for gateways to generative-AI services.
@@ -32,6 +33,7 @@ at /docs of a running server.
   genmeter token create --account acme --scope read,write
   genmeter serve                                     the service itself
   genmeter backup /backups/today                     a copy, while it runs
+  genmeter migrate --from DIR --clickhouse URL       up to ClickHouse servers
 
 Every flag of every command can be set in the environment, too: --port is GENMETER_PORT. A flag
 beats the environment, the environment beats the default. Passwords are in the environment or in

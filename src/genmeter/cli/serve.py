@@ -7,7 +7,8 @@ import click
 from genmeter import logs, server
 from genmeter.app import Service
 from genmeter.cli.options import settings_of
-from genmeter.config import load, server_settings
+from genmeter.config import ServerSettings, load, server_settings
+from genmeter.errors import EngineError
 
 
 @click.command(short_help="Run the service.")
@@ -22,7 +23,15 @@ def command(**flags: str | None) -> None:
     logs.set_up(settings.log_level)
 
     def ready(service: Service, address: str, _stop: Callable[[], None]) -> None:
-        count = service.store.count()
-        click.echo(f"genmeter is ready on {address} with {count:,} records in {settings.data}")
+        click.echo(f"genmeter is ready on {address} with {_records(service, settings)}")
 
     server.run(settings, ready)
+
+
+def _records(service: Service, settings: ServerSettings) -> str:
+    """How many there are, and where."""
+    place = str(settings.clickhouse or settings.data)
+    try:
+        return f"{service.store.count():,} records in {place}"
+    except EngineError:
+        return f"some servers away, records in {place}"

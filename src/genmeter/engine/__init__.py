@@ -7,7 +7,7 @@ members of :class:`Engine`; whatever goes wrong in it is raised as an
 An engine keeps records on one shard or several; the records of one account are on one of them.
 """
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Final, Protocol
 
 from genmeter.sql import Layout
@@ -73,11 +73,19 @@ class Engine(Protocol):
         the statement.
         """
 
-    def insert(self, table: str, columns: Mapping[str, str], rows: bytes, shard: int = 0) -> None:
+    def insert(
+        self,
+        table: str,
+        columns: Mapping[str, str],
+        rows: bytes,
+        shard: int = 0,
+        witnesses: Sequence[str] = (),
+    ) -> None:
         """Insert NDJSON ``rows``, each with a line end; they are then on disk and visible.
 
         ``columns`` maps names to types. The rows of one month become visible together or, after
-        a failure, not at all.
+        a failure, not at all. ``witnesses`` are questions whose answer is not 0 where the rows
+        are: an engine with replicas waits until those that are well have them too.
         """
 
     def close(self) -> None:

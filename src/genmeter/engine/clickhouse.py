@@ -12,7 +12,8 @@ used before that only where there is no other.
 
 import logging
 import threading
-from collections.abc import Callable, Generator, Mapping
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from pathlib import Path
@@ -28,6 +29,11 @@ from genmeter.sql import Layout
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+REPLICATE_S: Final = 5.0
+"""How long an insert waits for other replicas that are well."""
+
+_POLL_S: Final = 0.004
+_POLL_MOST_S: Final = 0.05
 _WATCH_S: Final = 1.0
 _CATCH_UP_TRIES: Final = 10
 _CATCH_UP_S: Final = 0.05
@@ -38,6 +44,9 @@ _NOT_THIS_REPLICA: Final = frozenset({
 })  # fmt: skip
 """Errors of an INSERT that another replica need not have."""
 
+_ANOTHER_QUORUM: Final = 286
+"""Error of an INSERT with a quorum while another node's has not got its own yet."""
+
 
 class _State(Enum):
     AWAY = "does not answer"
@@ -46,7 +55,10 @@ class _State(Enum):
 
 
 class _Member:
-    """One server, and what is known of it. ``shard`` is None before it has answered once."""
+    """One server, and what is known of it.
+
+    ``shard`` is None before it has answered once. Inserts wait until an ``awaited`` one has them.
+    """
 
     def __init__(self, server: HttpServer) -> None:
         self.server = server
@@ -54,6 +66,7 @@ class _Member:
         self.state = _State.AWAY
         self.trouble: EngineError = EngineError(f"the server {server.name} was not asked yet")
         self.prepared = False
+        self.awaited = False
 
 
 class ClickHouse:
@@ -87,8 +100,11 @@ class ClickHouse:
         if quorum:
             limits["select_sequential_consistency"] = "1"
             writing["insert_quorum"] = str(quorum)
+            # Otherwise sequential consistency means nothing on newer servers.
+            writing["insert_quorum_parallel"] = "0"
             writing["insert_quorum_timeout"] = str(int(timeout_s * 1000))
         self._cluster = cluster
+        self._timeout_s = timeout_s
         self._make: Callable[[Server], None] | None = None
         self._client = http.client(url, password, ca_file, timeout_s)
         self._members = [
@@ -114,8 +130,20 @@ class ClickHouse:
         self._watch.start()
 
     def execute(self, statement: str, shard: int = 0) -> None:
-        """Run a statement that returns nothing on one replica of a shard."""
-        self._on_one(shard, lambda server: server.execute(statement))
+        """Run a statement that returns nothing, once more on the next replica where one refuses.
+
+        Some that change a table are for the leader of the replicas alone, which others cannot
+        always pass them on to.
+        """
+        refusal: EngineError | None = None
+        for member in self._candidates(shard):
+            try:
+                return member.server.execute(statement)
+            except UnreachableError as error:
+                self._lost(member, error)
+            except RefusedError as error:
+                refusal = error
+        raise refusal or self._nobody(shard)
 
     def fetch(self, statement: str, shard: int = 0) -> bytes:
         """The whole result of a short SELECT."""
@@ -124,30 +152,63 @@ class ClickHouse:
     def stream(self, statement: str, shard: int = 0) -> Generator[bytes, None, None]:
         """The values of a SELECT of one text column, piece by piece."""
         for member in self._candidates(shard):
-            begun = False
             try:
-                for block in member.server.stream(statement):
-                    begun = True
-                    yield block
-                return
-            except UnreachableError as error:
+                return (yield from member.server.stream(statement))
+            except UnreachableError as error:  # before its first block
                 self._lost(member, error)
-                if begun:
-                    raise
         raise self._nobody(shard)
 
-    def insert(self, table: str, columns: Mapping[str, str], rows: bytes, shard: int = 0) -> None:
+    def insert(
+        self,
+        table: str,
+        columns: Mapping[str, str],
+        rows: bytes,
+        shard: int = 0,
+        witnesses: Sequence[str] = (),
+    ) -> None:
         """Insert NDJSON rows on one replica of a shard; they are on its disk when it returns.
 
-        A replica that fails may have stored them. The next one is given the same bytes, which
-        replicated tables know again and store once.
+        A replica that fails may have stored them all the same; the next one is given them too.
+        Then the other replicas that are well get ``REPLICATE_S`` to fetch them, so that one that
+        takes over has all that was acknowledged; a slower one is behind from then on, and nobody
+        waits for it.
         """
         statement = f"INSERT INTO {table} ({', '.join(columns)}) FORMAT JSONEachRow"
+        no_longer = time.monotonic() + self._timeout_s
 
-        def insert(server: HttpServer) -> None:
-            server.insert(statement, rows)
+        def insert(server: HttpServer) -> HttpServer:
+            while True:
+                try:
+                    server.insert(statement, rows)
+                    return server
+                except RefusedError as error:
+                    if error.code != _ANOTHER_QUORUM or time.monotonic() > no_longer:
+                        raise
+                    time.sleep(_POLL_MOST_S)
 
-        self._on_one(shard, insert, pass_over=_NOT_THIS_REPLICA)
+        done = self._on_one(shard, insert, pass_over=_NOT_THIS_REPLICA)
+        give_up = time.monotonic() + REPLICATE_S
+        for member in self._members:
+            if member.shard == shard and member.server is not done:
+                self._await(member, witnesses, give_up)
+
+    def _await(self, member: _Member, witnesses: Sequence[str], give_up: float) -> None:
+        """Wait until a replica that is well has what the witnesses tell of."""
+        pause = _POLL_S
+        for witness in witnesses:
+            while member.awaited:
+                try:
+                    if int(member.server.text(witness)):
+                        break
+                except UnreachableError as error:
+                    self._lost(member, error)
+                except EngineError as error:
+                    self._lost(member, error, _State.BEHIND)
+                if time.monotonic() > give_up:
+                    late = EngineError(f"a record did not reach it in {REPLICATE_S:.0f} seconds")
+                    self._lost(member, late, _State.BEHIND)
+                time.sleep(pause)
+                pause = min(2 * pause, _POLL_MOST_S)
 
     def close(self) -> None:
         """Close all connections."""
@@ -172,7 +233,8 @@ class ClickHouse:
             except RefusedError as error:
                 if error.code not in pass_over:
                     raise
-                self._lost(member, error)
+                # It can be read all the same.
+                self._lost(member, error, _State.BEHIND)
                 refusal = error
         raise refusal or self._nobody(shard)
 
@@ -193,10 +255,10 @@ class ClickHouse:
         which = f"no replica of shard {shard + 1} answers" if self._cluster else "no server answers"
         return EngineError("; ".join([which, *troubles]))
 
-    def _lost(self, member: _Member, error: EngineError) -> None:
+    def _lost(self, member: _Member, error: EngineError, state: _State = _State.AWAY) -> None:
         log.warning("%s is passed over: %s", member.server.name, error)
         member.trouble = error
-        member.state = _State.AWAY
+        member.state, member.awaited = state, False
 
     def _meet(self) -> Layout:
         """Ask all servers who they are, and what the cluster is as they know it."""
@@ -239,15 +301,20 @@ class ClickHouse:
             if self._make is not None and not member.prepared:
                 self._make(server)
                 member.prepared = True
-            member.state = _State.WELL if self._caught_up(server) else _State.BEHIND
+            if self._caught_up(server):
+                # From here on inserts wait for it, and it has all that came before: none is
+                # between the two.
+                member.awaited = True
+            member.awaited = member.awaited and self._caught_up(server)
+            member.state = _State.WELL if member.awaited else _State.BEHIND
         except EngineError as error:
             member.trouble = error
-            member.state = _State.AWAY
+            member.state, member.awaited = _State.AWAY, False
         except GenmeterError as error:
             if not self._watch.is_alive():
                 raise
             member.trouble = EngineError(f"{server.name} cannot be used: {error}")
-            member.state = _State.AWAY
+            member.state, member.awaited = _State.AWAY, False
 
     def _caught_up(self, server: HttpServer) -> bool:
         """Whether a replica has what the others have; while they are written to, at one moment."""

@@ -13,7 +13,7 @@ What was found about it, and what follows here:
 import contextlib
 import fcntl
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -108,7 +108,14 @@ class Embedded:
                 if not ended:
                     handle.streaming_cancel_query(result)
 
-    def insert(self, table: str, columns: Mapping[str, str], rows: bytes, shard: int = 0) -> None:
+    def insert(
+        self,
+        table: str,
+        columns: Mapping[str, str],
+        rows: bytes,
+        shard: int = 0,
+        witnesses: Sequence[str] = (),
+    ) -> None:
         """Insert NDJSON rows: one part a month, on disk when it returns."""
         names = ", ".join(columns)
         plain = ", ".join(f"{name} {_plain(type_)}" for name, type_ in columns.items())

@@ -5,6 +5,7 @@ server is first asked what it knows, and is sent no more than that.
 """
 
 import ssl
+import zlib
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,8 @@ PROBE_S: Final = 5.0
 """How long a server may take to say how it is, in seconds."""
 
 _BLOCK: Final = 256 * 2**10
+_BROKEN: Final = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
+_GZIP: Final = 31  # what zlib calls its window for this format
 _ERROR_BYTES: Final = 2000
 
 _READ: Final = {
@@ -38,6 +41,9 @@ _READ: Final = {
 _WRITE: Final = {
     # An acknowledged insert is there: not in a buffer, and one part a month.
     "async_insert": "0",
+    # A replica that knows a block by its hash need not have it: sent again it is stored again, and
+    # counted once by the identity of its records (R6).
+    "insert_deduplicate": "0",
     "wait_end_of_query": "1",
     "input_format_parallel_parsing": "0",
     "max_partitions_per_insert_block": "0",
@@ -93,12 +99,12 @@ class HttpServer:
 
         Raises StartError where it is not part of that cluster.
         """
-        known = set(self._text("SELECT name FROM system.settings").split()) | _ALWAYS_KNOWN
+        known = set(self.text("SELECT name FROM system.settings").split()) | _ALWAYS_KNOWN
         self._settings = {
             kind: {name: value for name, value in wanted.items() if name in known}
             for kind, wanted in self._wanted.items()
         }
-        of_tables = set(self._text("SELECT name FROM system.merge_tree_settings").split())
+        of_tables = set(self.text("SELECT name FROM system.merge_tree_settings").split())
         settings = {name: value for name, value in TABLE_SETTINGS.items() if name in of_tables}
         shard, weights = self._place(cluster) if cluster else (0, (1,))
         self.layout = Layout(
@@ -113,7 +119,7 @@ class HttpServer:
         """The server's shard in a cluster, and the weights of all shards."""
         weights: dict[int, int] = {}
         mine = None
-        for line in self._text(
+        for line in self.text(
             "SELECT shard_num, shard_weight, is_local FROM system.clusters "
             f"WHERE cluster = '{cluster}' ORDER BY shard_num, replica_num"
         ).splitlines():
@@ -130,10 +136,12 @@ class HttpServer:
 
     def behind(self, table: str) -> bool:
         """Whether the server's replica of a table still lacks what others were given."""
-        lacking = self._text(
+        # A log that nothing was written to has the index 0 too.
+        lacking = self.text(
             "SELECT count() FROM system.replicas WHERE database = currentDatabase() "
             f"AND table = '{table}' "
-            "AND (is_readonly OR inserts_in_queue > 0 OR log_pointer <= log_max_index)"
+            "AND (is_readonly OR inserts_in_queue > 0 OR log_pointer < log_max_index "
+            "OR (log_pointer = log_max_index AND log_max_index > 0))"
         )
         return int(lacking) > 0
 
@@ -149,17 +157,22 @@ class HttpServer:
 
     def insert(self, statement: str, rows: bytes) -> None:
         """Run an INSERT that ends in its format, with the rows behind it."""
-        self._post(rows, self._settings["write"] | {"query": statement})
+        # Compressed data knows its end: a body that breaks off between two rows is not taken for
+        # a whole one.
+        packed = zlib.compress(rows, level=1, wbits=_GZIP)
+        self._post(
+            packed, self._settings["write"] | {"query": statement}, {"Content-Encoding": "gzip"}
+        )
 
     def stream(self, statement: str) -> Generator[bytes, None, None]:
         """The result of a SELECT of one column, as it comes.
 
         An error after the beginning may be in the text itself, which ends then like any other:
-        the caller must know what an end looks like.
+        the caller must know what an end looks like. Newer servers break the connection off.
         """
         request = self._request(statement.encode(), self._settings["read"])
         try:
-            response = self._client.send(request, stream=True)
+            response = self._answer(request, stream=True)
             try:
                 if response.status_code != 200:
                     response.read()
@@ -168,30 +181,53 @@ class HttpServer:
             finally:
                 response.close()
         except httpx2.HTTPError as error:
-            raise self._unreachable(error) from error
+            # Which tells of the statement and not of the server.
+            raise EngineError(f"the server {self.name} broke off an answer: {error}") from error
 
-    def _text(self, statement: str) -> str:
+    def text(self, statement: str) -> str:
+        """The result of a SELECT that takes no time, or an error within ``PROBE_S``."""
         short = httpx2.Timeout(PROBE_S, connect=CONNECT_S)
-        return self._post(statement.encode(), {}, short).decode()
+        request = self._request(statement.encode(), {})
+        request.extensions["timeout"] = short.as_dict()
+        return self._send(request).decode()
 
     def _post(
-        self, content: bytes, parameters: Mapping[str, str], timeout: httpx2.Timeout | None = None
+        self,
+        content: bytes,
+        parameters: Mapping[str, str],
+        headers: Mapping[str, str] | None = None,
     ) -> bytes:
-        request = self._request(content, parameters)
-        if timeout is not None:
-            request.extensions["timeout"] = timeout.as_dict()
-        try:
-            response = self._client.send(request)
-        except httpx2.HTTPError as error:
-            raise self._unreachable(error) from error
+        return self._send(self._request(content, parameters, headers))
+
+    def _send(self, request: httpx2.Request) -> bytes:
+        response = self._answer(request, stream=False)
         if response.status_code != 200:
             raise self._refusal(response)
         return response.content
 
-    def _request(self, content: bytes, parameters: Mapping[str, str]) -> httpx2.Request:
+    def _answer(self, request: httpx2.Request, *, stream: bool) -> httpx2.Response:
+        """The beginning of an answer, or all of it; asked twice where a connection breaks.
+
+        One that was kept may have been closed by the server just then. Every statement here can
+        be run again.
+        """
+        try:
+            try:
+                return self._client.send(request, stream=stream)
+            except _BROKEN:
+                return self._client.send(request, stream=stream)
+        except httpx2.HTTPError as error:
+            raise self._unreachable(error) from error
+
+    def _request(
+        self,
+        content: bytes,
+        parameters: Mapping[str, str],
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx2.Request:
         fixed = {"database": self._database, "default_format": "TSVRaw"}
         return self._client.build_request(
-            "POST", self._url, params=fixed | dict(parameters), content=content
+            "POST", self._url, params=fixed | dict(parameters), content=content, headers=headers
         )
 
     def _unreachable(self, error: httpx2.HTTPError) -> UnreachableError:
