@@ -8,7 +8,7 @@ everything, also the merges afterwards, and a busy neighbour changes it less tha
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -148,23 +148,23 @@ def _most_parts(site: Site) -> Iterator[list[int]]:
             thread.join()
 
 
-def table(recorded: Sequence[Recorded]) -> str:
-    """The figures of several stores side by side."""
-    rows = [["what", *(_title(one) for one in recorded)]]
-
-    def row(what: str, cell: Callable[[Recorded], str]) -> None:
-        rows.append([what, *(cell(one) for one in recorded)])
-
-    row("records a second, median", lambda one: f"{statistics.median(_rates(one)):,.0f}")
-    row("  least and most", lambda one: f"{min(_rates(one)):,.0f} to {max(_rates(one)):,.0f}")
-    row("post p50, p99", _waits)
-    for who in dict.fromkeys(who for one in recorded for who in one.rounds[0].cpu_s):
-        row(f"µs of processor a record: {who}", lambda one, who=who: _cpu(one, who))  # type: ignore[misc]
-    row("INSERTs a server counted, records each", _inserts)
-    row("most parts of a month", lambda one: str(max(r.parts for r in one.rounds) or ""))
-    row("records held", lambda one: f"{one.held:,}")
-    row("bytes a record, one replica", lambda one: f"{one.part_bytes / one.held:.1f}")
-    row("index in memory, bytes a record", lambda one: f"{one.index_bytes / one.held:.2f}")
+def table(one: Recorded) -> str:
+    """What was found, line by line."""
+    rates = [each.rate for each in one.rounds]
+    rows = [
+        ("what", _title(one)),
+        ("records a second, median", f"{statistics.median(rates):,.0f}"),
+        ("  least and most", f"{min(rates):,.0f} to {max(rates):,.0f}"),
+        ("post p50, p99", _waits(one)),
+    ]
+    for who in one.rounds[0].cpu_s:
+        rows.append((f"µs of processor a record: {who}", _cpu(one, who)))
+    if any(each.inserts for each in one.rounds):
+        rows.append(("INSERTs, records in each", _inserts(one)))
+        rows.append(("most parts of a month", str(max(each.parts for each in one.rounds))))
+    rows.append(("records held", f"{one.held:,}"))
+    rows.append(("bytes a record, one replica", f"{one.part_bytes / one.held:.1f}"))
+    rows.append(("index in memory, bytes a record", f"{one.index_bytes / one.held:.2f}"))
     return columns(rows)
 
 
@@ -183,21 +183,17 @@ def _title(one: Recorded) -> str:
     return f"{one.kind}{nodes}, {one.clients} x {one.batch:,}"
 
 
-def _rates(one: Recorded) -> list[float]:
-    return [each.rate for each in one.rounds]
-
-
 def _waits(one: Recorded) -> str:
     waits = sorted(wait for each in one.rounds for wait in each.waits_ms)
     return f"{short(at(waits, 0.5))}, {short(at(waits, 0.99))} ms"
 
 
 def _cpu(one: Recorded, who: str) -> str:
-    each = [r.cpu_s[who] / r.records * 1e6 for r in one.rounds if who in r.cpu_s]
-    return f"{statistics.median(each):.1f} ({min(each):.1f} to {max(each):.1f})" if each else ""
+    each = [part.cpu_s[who] / part.records * 1e6 for part in one.rounds]
+    return f"{statistics.median(each):.1f} ({min(each):.1f} to {max(each):.1f})"
 
 
 def _inserts(one: Recorded) -> str:
     inserts = sum(each.inserts for each in one.rounds)
     records = sum(each.records for each in one.rounds)
-    return f"{inserts:,}, {records / inserts:,.0f}" if inserts else ""
+    return f"{inserts:,}, {records / inserts:,.0f}"

@@ -112,25 +112,30 @@ def test_the_session_of_the_readme_runs_as_printed(tmp_path: Path) -> None:
 
 def blocks(name: str, language: str) -> list[str]:
     """The blocks of code of a document that are marked with a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", text(name), re.MULTILINE | re.DOTALL)
+    fenced = re.findall(r"^ *```(\w*)\n(.*?)^ *```$", text(name), re.MULTILINE | re.DOTALL)
+    return [content for marked, content in fenced if marked == language]
 
 
 def test_the_commands_of_the_scale_page_can_be_run() -> None:
-    joined = "".join(blocks("docs/scale.md", "")).replace("\\\n", "")
-    commands = [shlex.split(line) for line in joined.splitlines() if line.strip()]
+    lines = "".join(blocks("docs/scale.md", "")).replace("\\\n", "").splitlines()
     parsers = {"bench.load": load.parser(), "bench.scale": scale.parser()}
-    for words in commands:
-        if words[:2] == ["python", "-m"]:
-            parsers[words[2]].parse_args(words[3:])
+    run = set()
+    for program_, *words in filter(None, map(shlex.split, lines)):
+        if program_ == "python":
+            _, name, *words = words
+            parsers[name].parse_args(words)
         else:
-            assert words.pop(0) == "genmeter"
+            assert program_ == "genmeter"
+            name = program_
             command: click.Command = main
             while isinstance(command, click.Group):
-                found = command.get_command(click.Context(command), name := words.pop(0))
+                name, *words = words
+                found = command.get_command(click.Context(command), name)
                 assert found is not None, name
                 command = found
             command.make_context(name, words)
-    assert {words[2] for words in commands if words[0] == "python"} == set(parsers)
+        run.add(name)
+    assert run >= {"bench.load", "bench.scale", "serve"}
 
 
 def test_the_queries_of_the_scale_page_run_on_the_oldest_servers(cluster: Cluster) -> None:
@@ -142,10 +147,8 @@ def test_the_queries_of_the_scale_page_run_on_the_oldest_servers(cluster: Cluste
     )
     Store(engine, retention_days=92)
     engine.close()
-    queries = [query for block in blocks("docs/scale.md", "sql") for query in block.split(";")]
-    queries = [query for query in queries if query.strip()]
-    assert queries
-    for query in queries:
+    watching = blocks("docs/scale.md", "sql")[0]  # the others: tests/test_shards.py
+    for query in filter(str.strip, watching.split(";")):
         server.query(query, database=database, user=(USER, PASSWORD))
 
 
@@ -164,3 +167,19 @@ def test_the_arithmetic_of_the_scale_page_is_right() -> None:
         assert cells["Records in 90 days"][column] == f"{records / 1e9:,.1f} billion"
         for what, each in (("Disk at 20 bytes", 20), ("Disk at 40 bytes", 40)):
             assert cells[what][column] == f"{records * each / 1e12:,.2f} TB"
+        shards = [int(number) for number in re.findall(r"\d+", cells["Shards"][column])]
+        to_have = [
+            float(size)
+            for size in re.findall(r"([\d.]+) TB", cells["Disk to have, each replica"][column])
+        ]
+        whole = records * 20 / 1e12 * 121 / 90 / 0.8
+        assert to_have == [round(whole / number, 2) for number in shards]
+
+
+def test_what_the_scale_page_finds_in_logs_is_said_somewhere() -> None:
+    table = text("docs/scale.md").split("| In the log | Means |")[1].split("\n\n")[0]
+    said = re.findall(r"^\| `([^`]+)`", table, re.MULTILINE)
+    source = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("src/**/*.py"))
+    assert said
+    for line in said:
+        assert line in source, line
