@@ -56,6 +56,7 @@ class Size:
     place: Place
     fill_s: float = 0.0
     held: list[Holdings] = field(default_factory=list)
+    last_write_ms: float = 0.0
     ready_s: float = 0.0
     idle_mb: float = 0.0
     first_ms: float = 0.0
@@ -80,6 +81,7 @@ def measure(
             aside(fill, size.place, size.records, accounts, zipf, end_ms, merged)
             size.fill_s = time.monotonic() - began
             size.held = aside(size.place.holdings)
+            size.last_write_ms = aside(last_write, size.place)
             sizes.append(size)
         servers = []
         for size in sizes:
@@ -144,6 +146,18 @@ def fill(place: Place, records: int, accounts: int, zipf: float, end_ms: int, me
         engine.close()
 
 
+def last_write(place: Place) -> float:
+    """Milliseconds to find the last version, as the engine in the process does at its start."""
+    engine = place.open()
+    try:
+        engine.prepare(lambda _: None)
+        began = time.perf_counter()
+        engine.fetch(sql.READ_LAST_WRITE)
+        return (time.perf_counter() - began) * 1000
+    finally:
+        engine.close()
+
+
 def _insert(store: Store, body: bytes, end_ms: int) -> None:
     shards: list[list[Row]] = [[] for _ in range(store.shards)]
     for row in decode(body, ACCOUNT, end_ms):
@@ -175,6 +189,8 @@ def table(kind: Kind, sizes: Sequence[Size]) -> str:
             row("  the same, servers", [statistics.median(c.servers_ms) for c in costs], ".1f")
     row("first answer after a start, ms", [size.first_ms for size in sizes], ".0f")
     row("start until ready, s", [size.ready_s for size in sizes], ".2f")
+    if kind == "embedded":
+        row("  of it, ms to find the last version", [size.last_write_ms for size in sizes], ".0f")
     row("API node's memory then, MB", [size.idle_mb for size in sizes], ".0f")
     row("parts", [sum(held.parts for held in size.held) for size in sizes], ",d")
     for what, of in (
