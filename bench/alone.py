@@ -16,6 +16,7 @@ from bench.plan import DAY_ROWS
 from genmeter import sql
 from genmeter.bots import fields
 from genmeter.clock import now_ms
+from genmeter.engine import Engine
 from genmeter.engine.embedded import Embedded
 from genmeter.query import Question
 from genmeter.store import Store
@@ -49,11 +50,15 @@ class Targets:
 
 @dataclasses.dataclass(frozen=True)
 class Holdings:
-    """What a store holds: records, parts, and bytes of these parts on the disk."""
+    """What a store holds: records, parts, and bytes of these parts on the disk.
+
+    ``index_bytes`` is what their primary keys take in memory once they have been read.
+    """
 
     records: int
     parts: int
     part_bytes: int
+    index_bytes: int
 
 
 def open_engine(folder: Path) -> Embedded:
@@ -82,18 +87,24 @@ def targets(folder: Path) -> Targets:
 
 
 def holdings(folder: Path) -> Holdings:
-    """What is in a store, every record counted once."""
+    """What is in the store of a folder, every record counted once."""
     engine = open_engine(folder)
     try:
-        count = engine.fetch(f"SELECT count() FROM {sql.TABLE} FINAL")
-        parts = engine.fetch(
-            "SELECT count(), sum(bytes_on_disk) FROM system.parts "
-            f"WHERE database = currentDatabase() AND table = '{sql.TABLE}' AND active"
-        )
+        return held(engine)
     finally:
         engine.close()
-    number, size = parts.decode().split()
-    return Holdings(int(count), int(number), int(size))
+
+
+def held(engine: Engine, shard: int = 0) -> Holdings:
+    """What is in one shard of an engine, every record counted once."""
+    count = engine.fetch(f"SELECT count() FROM {sql.TABLE} FINAL", shard)
+    parts = engine.fetch(
+        "SELECT count(), sum(bytes_on_disk), sum(primary_key_bytes_in_memory) FROM system.parts "
+        f"WHERE database = currentDatabase() AND table = '{sql.TABLE}' AND active",
+        shard,
+    )
+    number, size, index = map(int, parts.split())
+    return Holdings(int(count), number, size, index)
 
 
 class _Watched(Embedded):

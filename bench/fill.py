@@ -23,7 +23,7 @@ from bench.plan import Plan
 from bench.postgres import Databases
 from genmeter import records
 from genmeter.clock import DAY_MS, now_ms
-from genmeter.engine.embedded import Embedded
+from genmeter.engine import Engine
 from genmeter.records import Row
 from genmeter.store import Store
 from genmeter.traffic import traffic
@@ -112,7 +112,7 @@ class _Genmeter:
         self._engine.close()
 
 
-def settle(engine: Embedded, *, removed: bool) -> None:
+def settle(engine: Engine, *, removed: bool, shard: int = 0) -> None:
     """Wait until the engine merges nothing and, if ``removed``, holds nothing it has merged.
 
     An engine with nothing to do takes its time with removing, hence the bound.
@@ -120,9 +120,9 @@ def settle(engine: Embedded, *, removed: bool) -> None:
     until = time.monotonic() + _SETTLE_S
     quiet = 0
     while quiet < 3 and time.monotonic() < until:
-        left = int(engine.fetch("SELECT count() FROM system.merges"))
+        left = int(engine.fetch("SELECT count() FROM system.merges", shard))
         if removed:
-            left += int(engine.fetch("SELECT count() FROM system.parts WHERE NOT active"))
+            left += int(engine.fetch("SELECT count() FROM system.parts WHERE NOT active", shard))
         quiet = 0 if left else quiet + 1
         time.sleep(1)
 

@@ -8,12 +8,12 @@ import tempfile
 from pathlib import Path
 
 from bench import alone, load, processes
-from bench.load import Load, Outcome, Shape
+from bench.load import Shape, Target
 from bench.peer import Peer
 from bench.plan import Plan
 from bench.processes import aside
 from bench.report import Line, Report, at, short
-from genmeter.clock import now_ms
+from bench.sending import Load, Outcome
 
 _DATABASE = "ingest"
 
@@ -36,8 +36,7 @@ def _genmeter(plan: Plan, records: int, clients: int, report: Report) -> Outcome
         data = Path(name)
         token = processes.token(data, plan.names()[0], "admin")
         with processes.genmeter(data, plan.folder / "genmeter.log") as server:
-            how = Load(records, clients, plan.seconds, shape, now_ms())
-            outcome = aside(load.run, plan, how, server.port, token)
+            outcome = _load(plan, records, clients, shape, server.port, token)
         held = aside(alone.holdings, data / "engine").records
     _check(report, "genmeter", outcome, held)
     return outcome
@@ -49,13 +48,21 @@ def _baseline(plan: Plan, peer: Peer, records: int, clients: int, report: Report
         token = peer.token(_DATABASE, plan.names()[0], admin=True)
         url = peer.databases.url(_DATABASE)
         with processes.baseline(url, plan.folder / "baseline.log") as server:
-            how = Load(records, clients, plan.seconds, Shape.ARRAY, now_ms())
-            outcome = aside(load.run, plan, how, server.port, token)
+            outcome = _load(plan, records, clients, Shape.ARRAY, server.port, token)
         held = peer.databases.number(_DATABASE, "SELECT count(*) FROM jobs")
     finally:
         peer.databases.drop(_DATABASE)
     _check(report, "the baseline", outcome, held)
     return outcome
+
+
+def _load(plan: Plan, records: int, clients: int, shape: Shape, port: int, token: str) -> Outcome:
+    """Posts back to back for the time of the plan, from a process of their own."""
+    measured = aside(
+        load.run, Target("127.0.0.1", port, token), Load(clients, plan.seconds),
+        records=records, accounts=plan.accounts, zipf=1.0, seed=plan.seed + 1, shape=shape,
+    )  # fmt: skip
+    return measured.posts
 
 
 def _check(report: Report, label: str, outcome: Outcome, held: int) -> None:

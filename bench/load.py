@@ -1,23 +1,34 @@
-"""A load of POSTs from many connections, made before it starts and sent by one cheap loop."""
+"""A load of many accounts on a running server: records posted at a rate, questions asked beside.
 
-import asyncio
+    python -m bench.load --url http://127.0.0.1:8000 --token TOKEN --rate 5000 --read-rate 20
+
+The token is an admin's. Accounts are drawn by Zipf's law, always the same with one seed; half of
+the questions ask for today, half for an account's last 1,000. How long a request took is counted
+from when it was planned, so nothing a server does makes the load wait for it. Loopback only.
+"""
+
+import argparse
 import dataclasses
-import functools
+import ipaddress
+import itertools
+import signal
+import sys
 import time
+from collections.abc import Callable, Iterator
 from enum import Enum
-from typing import cast
+from urllib.parse import urlsplit
 
-import uvloop
+from bench import sending
+from bench.population import Population
+from bench.report import at, short
+from bench.sending import Load, Outcome
+from genmeter.clock import now_ms
 
-from bench.plan import Plan
-from genmeter.traffic import traffic
+_MADE_AHEAD = 1_000_000
+"""Records that are made before a load begins, at the most: 350 MB."""
 
-WARM_UP_S = 1.0
-_MARK = b"@@@@@@@@"
-"""Stands in every job id for the number of the request, which makes each record a new one."""
-
-_BODIES_OF_MANY = 60
-_BODIES_OF_ONE = 5_000
+_BOT = "google-flow"  # every account uses it
+_MOST_SECONDS = 3600.0
 
 
 class Shape(Enum):
@@ -28,155 +39,219 @@ class Shape(Enum):
 
 
 @dataclasses.dataclass(frozen=True)
-class Load:
-    """Posts of ``records`` records each from ``clients`` connections, for ``seconds`` seconds."""
+class Target:
+    """The server under load: where it is, and an admin's token."""
 
-    records: int
-    clients: int
-    seconds: float
-    shape: Shape
-    end_ms: int
+    host: str
+    port: int
+    token: str
 
 
-@dataclasses.dataclass
-class Outcome:
-    """What came of a load.
+def posts(
+    population: Population, token: str, *, records: int, shape: Shape = Shape.LINES, ahead: int
+) -> Iterator[bytes]:
+    """Requests without end, each with ``records`` new records of now.
 
-    ``accepted`` is how many records were acknowledged in all, ``in_time`` how many within
-    ``seconds`` after the warm-up, ``waits_ms`` how long each request of that time took.
+    As many as hold ``ahead`` records are made at once, the others when they are asked for.
     """
+    clock = iter(now_ms, None)
+    lines = population.records(clock)
 
-    accepted: int = 0
-    in_time: int = 0
-    seconds: float = 0.0
-    waits_ms: list[float] = dataclasses.field(default_factory=list)
-    failed: int = 0
-    failure: str = ""
-
-
-def run(plan: Plan, load: Load, port: int, token: str) -> Outcome:
-    """Put ``load`` on the server at ``port`` and return what came of it."""
-    return uvloop.run(_run(_requests(plan, load, token), load, port))
-
-
-async def _run(requests: list[list[bytes]], load: Load, port: int) -> Outcome:
-    loop = asyncio.get_running_loop()
-    outcome = Outcome(seconds=load.seconds)
-    began = time.perf_counter() + WARM_UP_S
-    source = _Source(requests, began + load.seconds)
-    ended = []
-    for _ in range(load.clients):
-        client = _Client(source, outcome, began, loop.create_future())
-        ended.append(client.done)
-        await loop.create_connection(functools.partial(_itself, client), "127.0.0.1", port)
-    await asyncio.gather(*ended)
-    return outcome
-
-
-def _itself(client: "_Client") -> "_Client":
-    return client
-
-
-class _Source:
-    """Requests without end, each with a number of its own, until the time is up."""
-
-    def __init__(self, requests: list[list[bytes]], until: float) -> None:
-        self._requests = requests
-        self.until = until
-        self._sent = 0
-
-    def next(self) -> bytes:
-        parts = self._requests[self._sent % len(self._requests)]
-        self._sent += 1
-        return (b"%08x" % self._sent).join(parts)
-
-
-class _Client(asyncio.Protocol):
-    """A connection that sends its next request when the last one has been answered."""
-
-    def __init__(
-        self, source: _Source, outcome: Outcome, began: float, done: "asyncio.Future[None]"
-    ) -> None:
-        self._source = source
-        self._outcome = outcome
-        self._began = began
-        self.done = done
-        self._answer = b""
-        self._sent_at = 0.0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._send()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self.done.done():
-            self._fail(f"a connection was lost: {exc}")
-            self.done.set_result(None)
-
-    def data_received(self, data: bytes) -> None:
-        self._answer += data
-        head, mark, body = self._answer.partition(b"\r\n\r\n")
-        if not mark or len(body) < _length(head):
-            return
-        now = time.perf_counter()
-        accepted = _accepted(body) if head[9:12] == b"200" else 0
-        if accepted:
-            self._outcome.accepted += accepted
-        else:
-            self._fail(f"{head[9:12].decode()} {body[:200].decode(errors='replace')}")
-        if self._sent_at >= self._began:
-            self._outcome.waits_ms.append((now - self._sent_at) * 1000)
-        if self._began <= now < self._source.until:
-            self._outcome.in_time += accepted
-        self._answer = b""
-        self._send()
-
-    def _send(self) -> None:
-        self._sent_at = time.perf_counter()
-        if self._sent_at < self._source.until:
-            self._transport.write(self._source.next())
-        else:
-            self.done.set_result(None)
-            self._transport.close()
-
-    def _fail(self, why: str) -> None:
-        self._outcome.failed += 1
-        self._outcome.failure = self._outcome.failure or why
-
-
-def _length(head: bytes) -> int:
-    at = head.lower().index(b"content-length:") + len(b"content-length:")
-    return int(head[at:].split(b"\r\n", 1)[0])
-
-
-def _accepted(body: bytes) -> int:
-    """The number in ``{"accepted":12,…}``."""
-    number = body.partition(b'"accepted":')[2].strip().split(b",")[0].rstrip(b"}")
-    return int(number) if number.isdigit() else 0
-
-
-def _requests(plan: Plan, load: Load, token: str) -> list[list[bytes]]:
-    """Whole requests, each cut where the number of the request goes."""
-    bodies = _BODIES_OF_ONE if load.records == 1 else _BODIES_OF_MANY
-    lines = traffic(
-        accounts=plan.names(),
-        records=bodies * load.records,
-        days=1,
-        end_ms=load.end_ms,
-        seed=plan.seed + 1,
-    )
-    marked = [line.replace(b'"jobid":"', b'"jobid":"' + _MARK + b"-") for line in lines]
-    requests = []
-    for start in range(0, len(marked), load.records):
-        some = marked[start : start + load.records]
-        if load.shape is Shape.LINES:
+    def one() -> bytes:
+        some = list(itertools.islice(lines, records))
+        if shape is Shape.LINES:
             body = b"\n".join(some)
         else:
-            body = some[0] if load.records == 1 else b"[" + b",".join(some) + b"]"
+            body = some[0] if records == 1 else b"[" + b",".join(some) + b"]"
         head = (
             f"POST /v2/account/stats HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-            f"Authorization: Bearer {token}\r\nContent-Type: {load.shape.value}\r\n"
+            f"Authorization: Bearer {token}\r\nContent-Type: {shape.value}\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         )
-        requests.append((head.encode() + body).split(_MARK))
-    return requests
+        return head.encode() + body
+
+    made = [one() for _ in range(-(-ahead // records))]
+    return itertools.chain(made, iter(one, None))
+
+
+def questions(population: Population, token: str) -> Iterator[bytes]:
+    """Requests without end that ask about accounts, the large ones more often."""
+    what = itertools.cycle(["", "&limit=1000"])
+    for number, more in zip(population.draws(), what, strict=False):
+        yield (
+            f"GET /v2/account/stats?bot={_BOT}&account={population.name(number)}{more} HTTP/1.1\r\n"
+            f"Host: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n\r\n"
+        ).encode()
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What came of a load: of the posts, of the questions, and what making it cost."""
+
+    posts: Outcome
+    questions: Outcome | None
+    own_cpu_s: float
+
+
+def run(
+    target: Target,
+    posting: Load,
+    asking: Load | None = None,
+    *,
+    records: int,
+    accounts: int = 100_000,
+    zipf: float = 1.1,
+    seed: int = 1,
+    shape: Shape = Shape.LINES,
+) -> Measured:
+    """Put a load on a server. Raises OSError where it cannot be reached."""
+    population = Population(accounts, zipf, seed)
+    whole_s = posting.seconds + sending.WARM_UP_S
+    ahead = int(posting.rate * records * whole_s) or _MADE_AHEAD
+    loads = [
+        (posting, posts(population, target.token, records=records, shape=shape,
+                        ahead=min(ahead, _MADE_AHEAD)))
+    ]  # fmt: skip
+    if asking is not None:
+        loads.append((asking, questions(Population(accounts, zipf, seed + 1), target.token)))
+    began = time.process_time()
+    outcomes = sending.run((target.host, target.port), loads)
+    own_cpu_s = time.process_time() - began
+    return Measured(outcomes[0], outcomes[1] if asking else None, own_cpu_s)
+
+
+def loopback(url: str) -> tuple[str, int]:
+    """The host and port of a server of this machine.
+
+    Raises ValueError for any other: a load is no present for somebody else's server.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "http" or not parts.hostname or parts.path not in ("", "/"):
+        raise ValueError(f"{url} is not of the form http://HOST:PORT")
+    host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname
+    try:
+        here = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        here = False
+    if not here:
+        raise ValueError(f"{parts.hostname} is not this machine; a load goes to loopback only")
+    return host, parts.port or 80
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run it; 1 where a request failed, 130 after Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    given = parser().parse_args(arguments)
+    host, port = given.url
+    posting = Load(given.clients, given.seconds, given.rate / given.batch)
+    asking = Load(given.clients, given.seconds, given.read_rate) if given.read_rate else None
+    print(
+        f"{given.accounts:,} accounts, Zipf {given.zipf:g}, seed {given.seed}; "
+        f"{given.batch:,} records a post, {given.clients} clients",
+        flush=True,
+    )
+    try:
+        measured = run(
+            Target(host, port, given.token), posting, asking,
+            records=given.batch, accounts=given.accounts, zipf=given.zipf, seed=given.seed,
+        )  # fmt: skip
+    except OSError as error:
+        print(f"{host}:{port} does not answer: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    for line in lines(measured, given.rate):
+        print(line)
+    outcomes = [measured.posts, *filter(None, [measured.questions])]
+    return 1 if any(outcome.failed or outcome.rejected for outcome in outcomes) else 0
+
+
+def lines(measured: Measured, rate: float) -> Iterator[str]:
+    """What is printed at the end."""
+    posted, asked = measured.posts, measured.questions
+    planned = f" of {rate:,.0f} planned" if rate else ""
+    yield f"records  {posted.in_time / posted.seconds:,.0f} a second{planned}"
+    yield f"         {posted.accepted:,} acknowledged in all, {posted.rejected:,} rejected"
+    yield f"posts    {_waits(posted)}"
+    yield f"         {_statuses(posted)}"
+    if asked is not None:
+        yield f"reads    {_waits(asked)}"
+        yield f"         {_statuses(asked)}"
+    share = measured.own_cpu_s / (posted.seconds + sending.WARM_UP_S)
+    yield f"load     {measured.own_cpu_s:.2f} s of processor time to make it, {share:.0%} of one"
+
+
+def _waits(outcome: Outcome) -> str:
+    waits = sorted(outcome.waits_ms)
+    shown = ", ".join(
+        f"{name} {short(at(waits, part))}"
+        for name, part in (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("slowest", 1.0))
+    )
+    return f"{shown} ms; {len(waits) / outcome.seconds:,.1f} a second"
+
+
+def _statuses(outcome: Outcome) -> str:
+    names = {0: "no answer", -1: "not sent"}
+    counted = ", ".join(
+        f"{names.get(status, status)}: {number:,}"
+        for status, number in sorted(outcome.statuses.items(), key=lambda pair: -pair[1])
+    )
+    return f"{counted}; first fault: {outcome.failure}" if outcome.failure else counted
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command takes."""
+    made = argparse.ArgumentParser(
+        prog="python -m bench.load",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--url", type=_url, required=True, help="http://HOST:PORT on loopback")
+    made.add_argument("--token", required=True, help="an admin's")
+    made.add_argument("--accounts", type=_number(1, 10**6), default=100_000)
+    made.add_argument("--zipf", type=_real(0, 5), default=1.1, help="the law's exponent")
+    made.add_argument("--seed", type=_number(0, 2**31), default=1)
+    made.add_argument(
+        "--rate", type=_real(0, 10**7), default=5000.0,
+        help="records a second; 0 sends back to back",
+    )  # fmt: skip
+    made.add_argument("--batch", type=_number(1, 20_000), default=500, help="records a post")
+    made.add_argument(
+        "--clients", type=_number(1, 1000), default=4,
+        help="connections that post, and as many that ask",
+    )  # fmt: skip
+    made.add_argument("--seconds", type=_real(0.1, _MOST_SECONDS), default=30.0)
+    made.add_argument("--read-rate", type=_real(0, 10**5), default=0.0, help="questions a second")
+    return made
+
+
+def _url(text: str) -> tuple[str, int]:
+    try:
+        return loopback(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _real(least: float, most: float) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        value = float(text)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"from {least:g} to {most:g}")
+        return value
+
+    return read
+
+
+def _number(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        value = int(text)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"from {least} to {most}")
+        return value
+
+    return read
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -70,6 +70,10 @@ class Server:
         self.ready_s = ready_s
         self._process = process
 
+    def cpu_s(self) -> float:
+        """Seconds of processor time it has used so far."""
+        return cpu_s(self._process.pid)
+
     def memory_mb(self, what: str) -> float:
         """Resident memory in MB (10^6 bytes): ``VmRSS`` now, or ``VmHWM`` at most so far."""
         for line in Path(f"/proc/{self._process.pid}/status").read_text().splitlines():
@@ -84,11 +88,11 @@ class Server:
 
 
 @contextlib.contextmanager
-def genmeter(data: Path, log: Path) -> Iterator[Server]:
+def genmeter(data: Path, log: Path, variables: Mapping[str, str] | None = None) -> Iterator[Server]:
     """``genmeter serve`` over a data folder, on a free port; its log goes to a file."""
     command = [sys.executable, "-m", "genmeter", "serve", "--data", str(data), "--port", "0"]
     started = time.perf_counter()
-    with _running(command, {}, log) as process:
+    with _running(command, variables or {}, log) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         ready_s = time.perf_counter() - started
@@ -120,14 +124,25 @@ def baseline(url: str, log: Path) -> Iterator[Server]:
         yield Server(process, port, time.perf_counter() - started)
 
 
-def token(data: Path, account: str, scopes: str) -> str:
-    """A new token in a data folder, made by the command for it."""
+def token(data: Path, account: str, scopes: str, variables: Mapping[str, str] | None = None) -> str:
+    """A new token in a data folder, or where ``variables`` say, made by the command for it."""
     command = [sys.executable, "-m", "genmeter", "token", "create", "--data", str(data)]
     command += ["--account", account, "--scope", scopes]
-    made = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    made = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=ROOT,
+        env={**os.environ, **(variables or {})},
+    )  # fmt: skip
     if made.returncode:
         raise ProcessError(f"genmeter token create failed: {made.stderr.strip()}")
     return made.stdout.strip()
+
+
+def cpu_s(pid: int) -> float:
+    """Seconds of processor time that a process has used so far, with those it has started."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    own = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return own + sum(cpu_s(int(child)) for child in children)
 
 
 @contextlib.contextmanager

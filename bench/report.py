@@ -46,18 +46,23 @@ class Report:
         for line in self.lines:
             met = "" if line.met is None else "yes" if line.met else "NO"
             rows.append((line.what, line.genmeter, line.peer, line.ratio, line.target, met))
-        widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-        rows.insert(1, tuple("-" * width for width in widths))
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        )
+        return columns(rows)
 
     def write(self, path: Path) -> None:
         """The figures, the lines and the faults as JSON."""
         lines = [vars(line) for line in self.lines]
         text = {"figures": self.figures, "lines": lines, "faults": self.faults}
         path.write_text(json.dumps(text, indent=2, ensure_ascii=False) + "\n")
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows below one another, the first of them as a heading."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    ruled = [rows[0], ["-" * width for width in widths], *rows[1:]]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in ruled
+    )
 
 
 def at(ordered: Sequence[float], share: float) -> float:

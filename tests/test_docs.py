@@ -1,14 +1,23 @@
 """The documents against the code: settings, links, tests they name, and the README's session."""
 
 import re
+import shlex
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
+from bench import load, scale
 
+from genmeter.addresses import Secret
+from genmeter.cli import main
 from genmeter.config import SETTINGS
+from genmeter.engine.clickhouse import ClickHouse
+from genmeter.store import Store
+from tests.servers.cluster import NAME, Cluster
+from tests.servers.settings import PASSWORD, USER, address
 from tests.support import environment, program
 
 ROOT = Path(__file__).parent.parent
@@ -99,3 +108,78 @@ def test_the_session_of_the_readme_runs_as_printed(tmp_path: Path) -> None:
     assert len(expected) == 3
     for line in expected:
         assert line.replace("8000", port) in done.stdout, done.stdout
+
+
+def blocks(name: str, language: str) -> list[str]:
+    """The blocks of code of a document that are marked with a language."""
+    fenced = re.findall(r"^ *```(\w*)\n(.*?)^ *```$", text(name), re.MULTILINE | re.DOTALL)
+    return [content for marked, content in fenced if marked == language]
+
+
+def test_the_commands_of_the_scale_page_can_be_run() -> None:
+    lines = "".join(blocks("docs/scale.md", "")).replace("\\\n", "").splitlines()
+    parsers = {"bench.load": load.parser(), "bench.scale": scale.parser()}
+    run = set()
+    for program_, *words in filter(None, map(shlex.split, lines)):
+        if program_ == "python":
+            _, name, *words = words
+            parsers[name].parse_args(words)
+        else:
+            assert program_ == "genmeter"
+            name = program_
+            command: click.Command = main
+            while isinstance(command, click.Group):
+                name, *words = words
+                found = command.get_command(click.Context(command), name)
+                assert found is not None, name
+                command = found
+            command.make_context(name, words)
+        run.add(name)
+    assert run >= {"bench.load", "bench.scale", "serve"}
+
+
+def test_the_queries_of_the_scale_page_run_on_the_oldest_servers(cluster: Cluster) -> None:
+    database, server = cluster.database(), cluster.servers[0]
+    engine = ClickHouse(
+        address([server.http_port for server in cluster.servers], database),
+        password=Secret(PASSWORD),
+        cluster=NAME,
+    )
+    Store(engine, retention_days=92)
+    engine.close()
+    watching = blocks("docs/scale.md", "sql")[0]  # the others: tests/test_shards.py
+    for query in filter(str.strip, watching.split(";")):
+        server.query(query, database=database, user=(USER, PASSWORD))
+
+
+def test_the_arithmetic_of_the_scale_page_is_right() -> None:
+    table = re.search(r"^\| A second \|.*?\n\n", text("docs/scale.md"), re.MULTILINE | re.DOTALL)
+    assert table
+    head, _, *rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in table[0].split("\n")
+        if line
+    ]
+    rates = [int(cell.replace(",", "")) for cell in head[1:]]
+    cells = {row[0]: row[1:] for row in rows}
+    for column, rate in enumerate(rates):
+        records = rate * 86_400 * 90
+        assert cells["Records in 90 days"][column] == f"{records / 1e9:,.1f} billion"
+        for what, each in (("Disk at 20 bytes", 20), ("Disk at 40 bytes", 40)):
+            assert cells[what][column] == f"{records * each / 1e12:,.2f} TB"
+        shards = [int(number) for number in re.findall(r"\d+", cells["Shards"][column])]
+        to_have = [
+            float(size)
+            for size in re.findall(r"([\d.]+) TB", cells["Disk to have, each replica"][column])
+        ]
+        whole = records * 20 / 1e12 * 121 / 90 / 0.8
+        assert to_have == [round(whole / number, 2) for number in shards]
+
+
+def test_what_the_scale_page_finds_in_logs_is_said_somewhere() -> None:
+    table = text("docs/scale.md").split("| In the log | Means |")[1].split("\n\n")[0]
+    said = re.findall(r"^\| `([^`]+)`", table, re.MULTILINE)
+    source = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("src/**/*.py"))
+    assert said
+    for line in said:
+        assert line in source, line

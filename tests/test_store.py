@@ -4,10 +4,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import httpx2
 
+from genmeter import sql
 from genmeter.backup import snapshot
+from genmeter.clock import day_start_ms
+from genmeter.records import Row
+from genmeter.sql import Layout
+from genmeter.store import Store
 from tests.support import Process, environment, genmeter, new_token
 
 
@@ -104,3 +110,21 @@ def test_a_copy_that_a_crash_left_goes_with_the_next_and_backups_inside_stay(
     assert sorted(path.name for path in data.iterdir() if path.is_dir()) == [
         "backup-1", "backup-2", "engine", "spool"
     ]  # fmt: skip
+
+
+def test_every_month_of_an_insert_has_a_witness_on_other_replicas() -> None:
+    engine = Mock(layout=Layout(cluster="main", database="genmeter"))
+    store = Store(engine, retention_days=0, next_version=lambda _: 1)
+    march, april = day_start_ms("2026-03-01"), day_start_ms("2026-04-01")
+    rows = [
+        Row(
+            account="acme", bot="luma", neg_ms=-ms, jobid="j", config="c", endpoint="e",
+            status="OK", func="", code=200, msec=1, model="", captcha_providers="",
+            captcha_retry=None, tier="", sku="",
+        )
+        for ms in (march - 1, march, march + 1, april - 1, april)
+    ]  # fmt: skip
+    store.insert(rows, april)
+    *_, witnesses = engine.insert.call_args.args
+    months = [rows[0], rows[3], rows[4]]  # of each month the last
+    assert witnesses == [sql.witness(row) for row in months]
