@@ -23,6 +23,16 @@ def test_records_are_synced_to_the_disk(service: Running) -> None:
         assert setting.encode() in made
 
 
+def test_a_table_of_an_older_version_gets_the_settings_of_today(service: Running) -> None:
+    engine = service.service.store._engine
+    for setting in ("merge_selector_base", "old_parts_lifetime"):
+        engine.execute(f"ALTER TABLE {sql.TABLE} RESET SETTING {setting}")
+    engine.prepare(lambda _: None)
+    made = engine.fetch(f"SHOW CREATE TABLE {sql.TABLE}")
+    assert b"merge_selector_base = 10" in made
+    assert b"old_parts_lifetime = 60" in made
+
+
 def test_a_folder_in_use_is_refused_in_one_line(service: Running) -> None:
     folder = service.service.settings.data / "engine"
     with pytest.raises(FolderBusyError, match="in use by another process"):

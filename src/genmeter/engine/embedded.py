@@ -21,7 +21,7 @@ from chdb import _chdb
 
 from genmeter.engine import TABLE_SETTINGS, Server, settings_clause
 from genmeter.errors import EngineError, FolderBusyError, StartError
-from genmeter.sql import Layout
+from genmeter.sql import TABLE, Layout
 
 _CACHE_BYTES: Final = 64 * 2**20
 _LINES: Final = "TSVRaw"
@@ -83,6 +83,9 @@ class Embedded:
     def prepare(self, make: Callable[[Server], None]) -> None:
         """Call ``make`` for the one server there is: this."""
         make(self)
+        # A table of an older version was made with fewer of them.
+        settings = self.layout.settings.removeprefix(" SETTINGS ")
+        self.execute(f"ALTER TABLE {TABLE} MODIFY SETTING {settings}")
 
     def execute(self, statement: str, shard: int = 0) -> None:
         """Run a statement that returns nothing."""
