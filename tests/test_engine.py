@@ -66,6 +66,8 @@ def test_a_broken_insert_stores_nothing_and_is_ours(engine: Engine) -> None:
     with pytest.raises(EngineError):
         engine.insert("seam", COLUMNS, rows(1) + b'{"n": "not a number"}\n')
     assert engine.fetch("SELECT count() FROM seam") == b"0\n"
+    engine.insert("seam", COLUMNS, rows(2))
+    assert engine.fetch("SELECT n FROM seam") == b"2\n"
 
 
 @pytest.mark.parametrize("statement", ["SELECT nothing_known", "SELEC 1", "SELECT * FROM nowhere"])
