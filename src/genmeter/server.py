@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -102,5 +103,9 @@ async def _serve(
     while not server.started and not serving.done():  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     if server.started:
+        # What has been loaded by now stays. A full collection would look at all of it each time,
+        # and nothing is answered meanwhile: 150 ms without this, 10 ms with it.
+        gc.collect()
+        gc.freeze()
         await asyncio.to_thread(ready, service, address(listening), stop_soon)
     await serving
