@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 from starlette_compress import CompressMiddleware
 
 from genmeter import openapi
@@ -20,7 +21,13 @@ from genmeter.config import ServerSettings
 from genmeter.engine import Engine
 from genmeter.engine.clickhouse import ClickHouse
 from genmeter.errors import GenmeterError
-from genmeter.middleware import CatchAll, RequestLog, genmeter_error, http_error
+from genmeter.middleware import (
+    CatchAll,
+    RequestLog,
+    UnlessRecording,
+    genmeter_error,
+    http_error,
+)
 from genmeter.reader import Reader
 from genmeter.store import Store
 from genmeter.tasks import Task, Tasks
@@ -107,6 +114,20 @@ def _engine(settings: ServerSettings) -> Engine:
     )
 
 
+def _for_readers(app: ASGIApp) -> ASGIApp:
+    """``app`` for pages of any origin, its answers compressed where the client takes that."""
+    # Speed before size: statistics repeat themselves and shrink tenfold at any level.
+    compressed = CompressMiddleware(app, brotli=False, zstd_level=1, gzip_level=1)
+    return CORSMiddleware(
+        compressed,
+        allow_origins=["*"],
+        allow_methods=["*"],
+        allow_headers=["*"],
+        expose_headers=["X-Request-Id", "Retry-After"],
+        max_age=86_400,
+    )
+
+
 def create_app(service: Service) -> Starlette:
     """The web application over an opened service."""
     api = Api(
@@ -121,16 +142,7 @@ def create_app(service: Service) -> Starlette:
         routes=[*api.routes(), *manual.routes(openapi.document())],
         middleware=[
             Middleware(RequestLog),
-            Middleware(
-                CORSMiddleware,
-                allow_origins=["*"],
-                allow_methods=["*"],
-                allow_headers=["*"],
-                expose_headers=["X-Request-Id", "Retry-After"],
-                max_age=86_400,
-            ),
-            # Speed before size: statistics repeat themselves and shrink tenfold at any level.
-            Middleware(CompressMiddleware, brotli=False, zstd_level=1, gzip_level=1),
+            Middleware(UnlessRecording, _for_readers),
             Middleware(CatchAll),
         ],
         exception_handlers={GenmeterError: genmeter_error, HTTPException: http_error},

@@ -73,6 +73,8 @@ def test_c19_browsers_may_call_from_any_origin(client: Client) -> None:
         client.http.get(STATS, params={"bot": "luma"}, headers=origin),
         client.http.get(STATS, params={"bot": "?"}, headers=origin),
         httpx2.get(client.base_url + STATS, headers=origin),
+        client.send(b"[]", **origin),
+        client.send(job(), **origin),
     ):
         assert response.headers["access-control-allow-origin"] == "*"
         assert "access-control-allow-credentials" not in response.headers
