@@ -92,6 +92,45 @@ def test_a_request_is_never_split_over_two_inserts() -> None:
     assert [len(batch) for batch in sink.batches] == [1, BATCH_ROWS - 1, BATCH_ROWS - 1, 2]
 
 
+def test_who_was_answered_and_comes_back_goes_with_those_who_waited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("genmeter.writer.GATHER_S", 30.0)
+    sink = Sink()
+    sink.go_on.clear()
+
+    async def main(writer: Writer) -> None:
+        first = asyncio.create_task(writer.submit(rows(0)))
+        await sink.until_running()
+        waits = asyncio.create_task(writer.submit(rows(1)))
+        await waiting(writer, 1)
+        sink.go_on.set()
+        await first
+        await asyncio.sleep(0.1)  # enough for an INSERT that would not wait
+        await asyncio.gather(waits, writer.submit(rows(2)))
+
+    with Writer(sink, queue_rows=10) as writer:
+        asyncio.run(main(writer))
+    assert sink.batches == [[0], [1, 2]]
+
+
+def test_nobody_waits_for_long_for_those_who_do_not_come_back() -> None:
+    sink = Sink()
+    sink.go_on.clear()
+
+    async def main(writer: Writer) -> None:
+        tasks = [asyncio.create_task(writer.submit(rows(0)))]
+        await sink.until_running()
+        tasks += [asyncio.create_task(writer.submit(rows(n))) for n in (1, 2)]
+        await waiting(writer, 2)
+        sink.go_on.set()
+        await asyncio.wait_for(asyncio.gather(*tasks), 30)
+
+    with Writer(sink, queue_rows=10) as writer:
+        asyncio.run(main(writer))
+    assert sink.batches == [[0], [1, 2]]
+
+
 def test_a_full_queue_refuses_and_one_large_request_alone_is_taken() -> None:
     sink = Sink()
     sink.go_on.clear()
@@ -137,7 +176,7 @@ def test_leaving_stores_what_waits_and_takes_no_more() -> None:
         tasks += [asyncio.create_task(writer.submit(rows(n))) for n in (1, 2, 3)]
         await waiting(writer, 3)
         leaving = asyncio.create_task(asyncio.to_thread(writer.__exit__))
-        while not writer._lanes[0]._closing:
+        while not writer._lanes[0]._closing.is_set():
             await asyncio.sleep(0.001)
         with pytest.raises(QueueFullError, match="shutting down"):
             await writer.submit(rows(9))

@@ -3,9 +3,8 @@
 Where records lie on several shards it has a lane for each, with a queue and a thread of its own.
 
 A request is answered when its rows are on disk (R5). While one INSERT runs the next requests
-gather, and go together in the next one. The writer rests between two INSERTs: at least until
-``PAUSE_S`` from the start of the last one, and for a share of what that one took, so that merges
-and readers get their turn however fast requests come.
+gather, and go together in the next one. Who was answered often comes back at once with more, so the
+writer waits a moment for as many as it has answered: one INSERT costs as much as a hundred records.
 """
 
 import asyncio
@@ -27,9 +26,8 @@ PAUSE_S: Final = 0.02
 """Least time from the start of one INSERT to the next, in seconds: some 50 parts a second at the
 most, which merges keep up with."""
 
-REST: Final = 0.25
-"""How long the writer rests after an INSERT, as a share of the time it took. An INSERT uses one
-processor, and waits for the disk half of its time."""
+GATHER_S: Final = 0.02
+"""How long the writer waits for requests after an INSERT, at the most, in seconds."""
 
 BATCH_ROWS: Final = 20_000
 """An INSERT takes waiting requests until it holds this many rows."""
@@ -90,6 +88,9 @@ class Writer:
                 lane.check_room(len(part.rows))
             for lane, part in parts:
                 lane.add(part)
+        if len(parts) == 1:  # nearly always, and much the cheaper
+            await parts[0][1].done
+            return
         results = await asyncio.gather(*(part.done for _, part in parts), return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
@@ -129,19 +130,20 @@ class _Lane:
         self._queue: deque[_Submission] = deque()
         self.waiting_rows = 0
         self._busy_since: float | None = None
-        self._changed = threading.Condition(lock)
-        self._closing = False
+        self._filled = threading.Condition(lock)
+        self._closing = threading.Event()
+        self._wanted = 0
         self.thread = threading.Thread(target=self._run, name=f"writer-{number}")
 
     def close(self) -> None:
         """Take no more; the thread ends when the queue is empty."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
+        with self._filled:
+            self._closing.set()
+            self._filled.notify()
 
     def check_room(self, rows: int) -> None:
         """Raise QueueFullError where so many rows cannot wait now. The lock is held."""
-        if self._closing:
+        if self._closing.is_set():
             raise QueueFullError("the server is shutting down; send the records again later")
         if self.waiting_rows and self.waiting_rows + rows > self._queue_rows:
             raise QueueFullError(
@@ -153,7 +155,8 @@ class _Lane:
         """Let ``submission`` wait its turn. The lock is held."""
         self._queue.append(submission)
         self.waiting_rows += len(submission.rows)
-        self._changed.notify()
+        if self._enough():  # the thread need not wake for every one
+            self._filled.notify()
 
     def stuck_s(self) -> float:
         """For how many seconds the INSERT under way has been running; 0.0 when none is."""
@@ -176,17 +179,29 @@ class _Lane:
                 error = failure
                 log.exception("an insert failed", extra={"requests": len(batch)})
             self._busy_since = None
+            waiting = len(self._queue)
             _answer(batch, error)
-            took = time.monotonic() - started
-            with self._changed:
-                if not self._closing:
-                    rest = max(PAUSE_S - took, took * REST)
-                    self._changed.wait_for(lambda: self._closing, rest)
+            self._gather(waiting + len(batch), GATHER_S)
+            self._closing.wait(started + PAUSE_S - time.monotonic())
+
+    def _gather(self, wanted: int, seconds: float | None = None) -> None:
+        """Wait until so many requests wait, or rows for a whole INSERT, or nothing more comes."""
+        with self._filled:
+            self._wanted = wanted
+            self._filled.wait_for(self._enough, seconds)
+            self._wanted = 0
+
+    def _enough(self) -> bool:
+        return (
+            len(self._queue) >= self._wanted
+            or self.waiting_rows >= BATCH_ROWS
+            or self._closing.is_set()
+        )
 
     def _next_batch(self) -> list[_Submission]:
         """Whole requests in their order, up to some size; none when all is done."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._closing)
+        self._gather(1)
+        with self._filled:
             batch: list[_Submission] = []
             rows = 0
             while self._queue and (not batch or rows + len(self._queue[0].rows) <= BATCH_ROWS):
