@@ -200,7 +200,7 @@ def test_it_connects_again_and_counts_answers_by_status(monkeypatch: pytest.Monk
     full = head % 503 + b"Content-Length: 4\r\n\r\nfull"
     chunked = head % 200 + b"Transfer-Encoding: chunked\r\n\r\n4\r\n0\r\n\r\r\n0\r\n\r\n"
     with answering(good, full, chunked) as port:
-        outcome = get(port, Load(clients=1, seconds=1, rate=10))
+        outcome = get(port, Load(clients=1, seconds=2, rate=10))
     assert outcome.statuses[200] > outcome.statuses[503] > 1
     assert outcome.accepted == 7 * outcome.rejected > 0
     assert outcome.failure.startswith("503 full")
