@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from genmeter import sql
+from genmeter.engine.clickhouse import State
+from genmeter.engine.http import RefusedError
 from genmeter.errors import NewerSchemaError, StartError
 from genmeter.sql import Layout
 from tests.later_version import later
@@ -304,3 +306,28 @@ def test_a_later_version_adds_a_column_on_every_server_also_on_one_that_was_away
         running(tmp_path / "today", **changes),
     ):
         pass
+
+
+def test_c21_what_another_replica_took_is_read_there_while_the_first_lacks_it(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = on_cluster(cluster)
+    table = f"{changes['clickhouse'].database}.records"
+    with running(tmp_path / "data", **changes) as service:
+        settled(service)
+        engine = service.service.store._engine
+        client = service.client(account=account_on(1))
+        first, second = engine._members[:2]  # type: ignore[attr-defined]
+
+        def refuse(*_: object) -> None:
+            raise RefusedError("Code: 242. Table is in readonly mode", 242)
+
+        monkeypatch.setattr(first.server, "insert", refuse)
+        cluster.servers[0].query(f"SYSTEM STOP FETCHES {table}")
+        try:
+            for n in range(1, 6):
+                engine._lost(second, RefusedError("late", 0), State.BEHIND)  # type: ignore[attr-defined]
+                client.record(job())
+                assert total(client) == n
+        finally:
+            cluster.servers[0].query(f"SYSTEM START FETCHES {table}")

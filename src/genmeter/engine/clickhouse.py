@@ -48,7 +48,9 @@ _ANOTHER_QUORUM: Final = 286
 """Error of an INSERT with a quorum while another node's has not got its own yet."""
 
 
-class _State(Enum):
+class State(Enum):
+    """How a server is, as far as this process knows."""
+
     AWAY = "does not answer"
     BEHIND = "is behind other replicas"
     WELL = "is well"
@@ -63,7 +65,7 @@ class _Member:
     def __init__(self, server: HttpServer) -> None:
         self.server = server
         self.shard: int | None = None
-        self.state = _State.AWAY
+        self.state = State.AWAY
         self.trouble: EngineError = EngineError(f"the server {server.name} was not asked yet")
         self.prepared = False
         self.awaited = False
@@ -111,6 +113,7 @@ class ClickHouse:
             _Member(HttpServer(self._client, url, number, limits=limits, writing=writing))
             for number in range(len(url.hosts))
         ]
+        self._took: dict[int, _Member] = {}
         self._closing = threading.Event()
         self._watch = threading.Thread(target=self._look_after, name="clickhouse", daemon=True)
         try:
@@ -123,9 +126,9 @@ class ClickHouse:
         """Call ``make`` for every server that answers now, and for each other when it does."""
         self._make = make
         for member in self._members:
-            if member.state is not _State.AWAY:
+            if member.state is not State.AWAY:
                 self._probe(member)
-        if not any(member.state is not _State.AWAY for member in self._members):
+        if not any(member.state is not State.AWAY for member in self._members):
             raise self._members[0].trouble
         self._watch.start()
 
@@ -176,20 +179,19 @@ class ClickHouse:
         statement = f"INSERT INTO {table} ({', '.join(columns)}) FORMAT JSONEachRow"
         no_longer = time.monotonic() + self._timeout_s
 
-        def insert(server: HttpServer) -> HttpServer:
+        def insert(server: HttpServer) -> None:
             while True:
                 try:
-                    server.insert(statement, rows)
-                    return server
+                    return server.insert(statement, rows)
                 except RefusedError as error:
                     if error.code != _ANOTHER_QUORUM or time.monotonic() > no_longer:
                         raise
                     time.sleep(_POLL_MOST_S)
 
-        done = self._on_one(shard, insert, pass_over=_NOT_THIS_REPLICA)
+        self._on_one(shard, insert, pass_over=_NOT_THIS_REPLICA, took=True)
         give_up = time.monotonic() + REPLICATE_S
         for member in self._members:
-            if member.shard == shard and member.server is not done:
+            if member.shard == shard and member is not self._took[shard]:
                 self._await(member, witnesses, give_up)
 
     def _await(self, member: _Member, witnesses: Sequence[str], give_up: float) -> None:
@@ -203,10 +205,10 @@ class ClickHouse:
                 except UnreachableError as error:
                     self._lost(member, error)
                 except EngineError as error:
-                    self._lost(member, error, _State.BEHIND)
+                    self._lost(member, error, State.BEHIND)
                 if time.monotonic() > give_up:
                     late = EngineError(f"a record did not reach it in {REPLICATE_S:.0f} seconds")
-                    self._lost(member, late, _State.BEHIND)
+                    self._lost(member, late, State.BEHIND)
                 time.sleep(pause)
                 pause = min(2 * pause, _POLL_MOST_S)
 
@@ -222,31 +224,39 @@ class ClickHouse:
         shard: int,
         function: Callable[[HttpServer], T],
         pass_over: frozenset[int] = frozenset(),
+        took: bool = False,
     ) -> T:
-        """The result of ``function`` on the first replica of a shard that has one."""
+        """The result of ``function`` on the first replica of a shard that has one.
+
+        ``took`` says that it is an insert, and that this replica has all there is from then on.
+        """
         refusal: RefusedError | None = None
         for member in self._candidates(shard):
             try:
-                return function(member.server)
+                result = function(member.server)
+                if took:
+                    self._took[shard] = member
+                return result
             except UnreachableError as error:
                 self._lost(member, error)
             except RefusedError as error:
                 if error.code not in pass_over:
                     raise
                 # It can be read all the same.
-                self._lost(member, error, _State.BEHIND)
+                self._lost(member, error, State.BEHIND)
                 refusal = error
         raise refusal or self._nobody(shard)
 
     def _candidates(self, shard: int) -> list[_Member]:
-        """The replicas of a shard to try, best first."""
+        """The replicas of a shard to try, best first.
+
+        Of those that are behind, the one that took the last insert lacks the least.
+        """
         mine = [member for member in self._members if member.shard == shard]
-        return [
-            member
-            for state in (_State.WELL, _State.BEHIND)
-            for member in mine
-            if member.state is state
-        ]
+        well = [member for member in mine if member.state is State.WELL]
+        behind = [member for member in mine if member.state is State.BEHIND]
+        took = self._took.get(shard)
+        return well + sorted(behind, key=lambda member: member is not took)
 
     def _nobody(self, shard: int) -> EngineError:
         troubles = [
@@ -255,7 +265,7 @@ class ClickHouse:
         which = f"no replica of shard {shard + 1} answers" if self._cluster else "no server answers"
         return EngineError("; ".join([which, *troubles]))
 
-    def _lost(self, member: _Member, error: EngineError, state: _State = _State.AWAY) -> None:
+    def _lost(self, member: _Member, error: EngineError, state: State = State.AWAY) -> None:
         log.warning("%s is passed over: %s", member.server.name, error)
         member.trouble = error
         member.state, member.awaited = state, False
@@ -264,7 +274,7 @@ class ClickHouse:
         """Ask all servers who they are, and what the cluster is as they know it."""
         with ThreadPoolExecutor(len(self._members)) as pool:
             list(pool.map(self._probe, self._members))
-        known = [member for member in self._members if member.state is not _State.AWAY]
+        known = [member for member in self._members if member.state is not State.AWAY]
         if not known:
             raise StartError("; ".join(str(member.trouble) for member in self._members))
         layout = known[0].server.layout
@@ -287,11 +297,25 @@ class ClickHouse:
         """Ask those who are away or behind, until they are well. Runs on a thread."""
         while not self._closing.wait(_WATCH_S):
             for member in self._members:
-                if member.state is not _State.WELL and not self._closing.is_set():
-                    before = member.state
-                    self._probe(member)
-                    if member.state is not before:
-                        log.warning("%s %s", member.server.name, member.state.value)
+                if self._closing.is_set():
+                    return
+                if member.state is State.WELL:
+                    self._check(member)
+                    continue
+                before = member.state
+                self._probe(member)
+                if member.state is not before:
+                    log.warning("%s %s", member.server.name, member.state.value)
+
+    def _check(self, member: _Member) -> None:
+        """Notice that a replica has lost ZooKeeper, before it misses what others are given."""
+        if not self._cluster:
+            return
+        try:
+            if member.server.read_only(sql.TABLE):
+                self._lost(member, EngineError("it takes no inserts"), State.BEHIND)
+        except EngineError as error:
+            self._lost(member, error)
 
     def _probe(self, member: _Member) -> None:
         """Find out how a server is. What may raise is a fault that a start should end with."""
@@ -306,15 +330,15 @@ class ClickHouse:
                 # between the two.
                 member.awaited = True
             member.awaited = member.awaited and self._caught_up(server)
-            member.state = _State.WELL if member.awaited else _State.BEHIND
+            member.state = State.WELL if member.awaited else State.BEHIND
         except EngineError as error:
             member.trouble = error
-            member.state, member.awaited = _State.AWAY, False
+            member.state, member.awaited = State.AWAY, False
         except GenmeterError as error:
             if not self._watch.is_alive():
                 raise
             member.trouble = EngineError(f"{server.name} cannot be used: {error}")
-            member.state, member.awaited = _State.AWAY, False
+            member.state, member.awaited = State.AWAY, False
 
     def _caught_up(self, server: HttpServer) -> bool:
         """Whether a replica has what the others have; while they are written to, at one moment."""

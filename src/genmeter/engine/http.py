@@ -137,13 +137,22 @@ class HttpServer:
     def behind(self, table: str) -> bool:
         """Whether the server's replica of a table still lacks what others were given."""
         # A log that nothing was written to has the index 0 too.
-        lacking = self.text(
-            "SELECT count() FROM system.replicas WHERE database = currentDatabase() "
-            f"AND table = '{table}' "
-            "AND (is_readonly OR inserts_in_queue > 0 OR log_pointer < log_max_index "
-            "OR (log_pointer = log_max_index AND log_max_index > 0))"
+        return self._replica(
+            table,
+            "is_readonly OR inserts_in_queue > 0 OR log_pointer < log_max_index "
+            "OR (log_pointer = log_max_index AND log_max_index > 0)",
         )
-        return int(lacking) > 0
+
+    def read_only(self, table: str) -> bool:
+        """Whether the server's replica of a table takes no inserts, from nobody."""
+        return self._replica(table, "is_readonly")
+
+    def _replica(self, table: str, condition: str) -> bool:
+        found = self.text(
+            "SELECT count() FROM system.replicas WHERE database = currentDatabase() "
+            f"AND table = '{table}' AND ({condition})"
+        )
+        return int(found) > 0
 
     def execute(self, statement: str) -> None:
         """Run a statement that returns nothing."""
