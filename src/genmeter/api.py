@@ -163,7 +163,6 @@ class _Answer(Response):
         self, reader: Reader, question: Question, now_ms: int, stall_seconds: float
     ) -> None:
         super().__init__(media_type="application/json")
-        del self.headers["content-length"]
         self._reader = reader
         self._question = question
         self._now_ms = now_ms
@@ -184,7 +183,10 @@ class _Answer(Response):
             sending.result()
 
     async def _send(self, send: Send) -> None:
-        async with self._reader.answer(self._question, self._now_ms) as pieces:
+        async with self._reader.answer(self._question, self._now_ms) as body:
+            # A client that is told the length notices an answer that breaks off, and need not take
+            # chunks apart.
+            self.headers["content-length"] = str(body.size)
             await send(
                 {
                     "type": "http.response.start",
@@ -192,11 +194,9 @@ class _Answer(Response):
                     "headers": self.raw_headers,
                 }
             )
-            async for piece in pieces:
+            async for piece in body.pieces:
                 async with asyncio.timeout(self._stall_seconds):
-                    await send(
-                        {"type": "http.response.body", "body": bytes(piece), "more_body": True}
-                    )
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -23,6 +23,7 @@ from genmeter.summary import Summary, fold
 from genmeter.tally import Tally
 
 log = logging.getLogger(__name__)
+_TAIL: Final = b"]}"
 T = TypeVar("T")
 
 
@@ -35,6 +36,13 @@ class Head(msgspec.Struct, omit_defaults=True, kw_only=True):
     config: str | None = None
     total: int
     summary: Summary | None = None
+
+
+class Body(NamedTuple):
+    """A whole answer: its length in bytes, and its pieces, to be read once."""
+
+    size: int
+    pieces: AsyncIterator[bytes | memoryview]
 
 
 class _GoneError(Exception):
@@ -72,10 +80,8 @@ class Reader:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function)
 
     @contextlib.asynccontextmanager
-    async def answer(
-        self, question: Question, now_ms: int
-    ) -> AsyncIterator[AsyncIterator[bytes | memoryview]]:
-        """The body that answers ``question`` (C7), in pieces.
+    async def answer(self, question: Question, now_ms: int) -> AsyncIterator[Body]:
+        """The body that answers ``question`` (C7).
 
         The summary comes first and needs all rows: entering waits for the last of them, so that
         an engine that fails raises EngineError here. What can fail later is the disk with the
@@ -86,7 +92,8 @@ class Reader:
         gone = threading.Event()
         pump = self._pool.submit(self._pump, question, now_ms, spool, head, gone)
         try:
-            yield _pieces(await head, spool)
+            begin = await head
+            yield Body(len(begin) + spool.size + len(_TAIL), _pieces(begin, spool))
         finally:
             gone.set()  # a pump that runs sees it before its next block
             pump.cancel()
@@ -148,7 +155,7 @@ async def _pieces(head: bytes, spool: Spool) -> AsyncIterator[bytes | memoryview
     yield head
     while piece := await spool.read():
         yield piece
-    yield b"]}"
+    yield _TAIL
 
 
 def _resolve(future: asyncio.Future[bytes], result: bytes) -> None:

@@ -31,6 +31,8 @@ class Spool:
         self._lock = threading.Lock()
         self._pieces: deque[memoryview] = deque()
         self._held = 0
+        self.size = 0
+        """How many bytes were written since the last ``clear``."""
         self._file: IO[bytes] | None = None
         self._file_read = self._file_written = 0
         self._finished = self._closed = False
@@ -41,6 +43,7 @@ class Spool:
         with self._lock:
             if self._closed or not data:
                 return
+            self.size += len(data)
             in_file = self._file_written > self._file_read
             if in_file or self._held + len(data) > MEMORY_BYTES:
                 if self._file is None:
@@ -65,7 +68,7 @@ class Spool:
         """Drop what has been written and not read."""
         with self._lock:
             self._pieces.clear()
-            self._held = 0
+            self._held = self.size = 0
             self._file_read = self._file_written
 
     async def read(self) -> bytes | memoryview:
