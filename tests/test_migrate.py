@@ -12,17 +12,16 @@ from typing import Any
 import pytest
 
 from genmeter.accounts import Accounts
-from genmeter.clock import iso
+from genmeter.clock import iso, month_ms
 from genmeter.migrate import (
-    PORTION_RECORDS,
     Difference,
     Known,
     Unit,
     batches,
     compare,
-    month_ms,
     plan,
 )
+from genmeter.portions import PORTION_RECORDS
 from tests.moves import (
     ACCOUNTS,
     FOR_EVER,

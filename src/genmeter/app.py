@@ -36,6 +36,7 @@ from genmeter.web import manual
 from genmeter.writer import Writer
 
 _EXPIRE_SECONDS = 3600.0
+_SETTLE_SECONDS = 300.0
 
 
 class Service:
@@ -78,7 +79,9 @@ class Service:
                 )
             )
             expire = Task("expire", _EXPIRE_SECONDS, lambda: store.expire(self.now_ms()))
-            opening.enter_context(Tasks([expire]))
+            settle = Task("settle", _SETTLE_SECONDS, lambda: store.settled.check(self.now_ms()))
+            opening.enter_context(Tasks([expire, settle]))
+            opening.callback(store.settled.stop)
             self._opened = opening.pop_all()
         return self
 

@@ -12,11 +12,12 @@ from typing import Final
 import msgspec
 
 from genmeter import sql
-from genmeter.clock import DAY_MS, utc_date
+from genmeter.clock import DAY_MS, utc_date, utc_month
 from genmeter.engine import Engine, Server
 from genmeter.errors import EngineError, NewerSchemaError, StartError
 from genmeter.query import Question
 from genmeter.records import Row, retention_edge_ms
+from genmeter.settled import Knowledge, Settled, Unknown
 from genmeter.tally import Tally
 
 log = logging.getLogger(__name__)
@@ -58,9 +59,13 @@ class Store:
         self._retention_days = retention_days
         self.shards = len(engine.layout.weights)
         prepare(engine)
+        self.settled: Knowledge = Unknown()
+        """Which times of which accounts can be read without ``FINAL``."""
         if next_version is None:
             last = max(int(engine.fetch(sql.READ_LAST_WRITE, n) or 0) for n in range(self.shards))
             next_version = _Versions(last)
+            months = [int(month) for month in engine.fetch(sql.READ_MONTHS).split()]
+            self.settled = Settled(engine.fetch, months)
         self._next_version = next_version
 
     def shard(self, account: str) -> int:
@@ -87,13 +92,14 @@ class Store:
             # By day first: to write a date takes longer than all else that is done to a row here.
             one_a_day = {-row.neg_ms // DAY_MS: row for row in latest.values()}
             one_a_month = {utc_date(-row.neg_ms)[:7]: row for row in one_a_day.values()}
-        self._engine.insert(
-            sql.TABLE,
-            sql.COLUMNS,
-            _encode_rows(latest.values()),
-            shard,
-            [sql.witness(row) for row in one_a_month.values()],
-        )
+        with self.settled.writing(latest.values(), now_ms):
+            self._engine.insert(
+                sql.TABLE,
+                sql.COLUMNS,
+                _encode_rows(latest.values()),
+                shard,
+                [sql.witness(row) for row in one_a_month.values()],
+            )
 
     def answer(self, question: Question, now_ms: int) -> Generator[Part, None, None]:
         """The rows that answer ``question``, and at the end their tally. Closing it ends the work.
@@ -149,7 +155,7 @@ class Store:
         """
         if not self._retention_days:
             return []
-        edge = int(utc_date(self.oldest_ms(now_ms)).replace("-", "")[:6])
+        edge = utc_month(self.oldest_ms(now_ms))
         dropped = set()
         for shard in range(self.shards):
             try:
