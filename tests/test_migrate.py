@@ -14,6 +14,7 @@ import pytest
 from genmeter.accounts import Accounts
 from genmeter.clock import iso, month_ms
 from genmeter.migrate import (
+    PORTION_RECORDS,
     Difference,
     Known,
     Unit,
@@ -21,7 +22,6 @@ from genmeter.migrate import (
     compare,
     plan,
 )
-from genmeter.portions import PORTION_RECORDS
 from tests.moves import (
     ACCOUNTS,
     FOR_EVER,

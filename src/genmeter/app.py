@@ -36,7 +36,7 @@ from genmeter.web import manual
 from genmeter.writer import Writer
 
 _EXPIRE_SECONDS = 3600.0
-_SETTLE_SECONDS = 300.0
+_SETTLE_SECONDS = 2.0
 
 
 class Service:

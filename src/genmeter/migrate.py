@@ -24,6 +24,9 @@ from genmeter.errors import EngineError
 from genmeter.portions import portions
 from genmeter.store import prepare
 
+PORTION_RECORDS: Final = 200_000
+"""About how many records are compared and sent together: seconds of work for either engine."""
+
 _BATCH_BYTES: Final = 32 * 2**20  # some 100,000 records
 
 Unit = tuple[str, int]
@@ -151,7 +154,7 @@ def plan(units: Iterable[tuple[Unit, int]], shard_of: Callable[[str], int]) -> l
     return [
         Portion(month=month, shard=shard, span=span, records=records)
         for (month, shard), accounts in sorted(groups.items())
-        for span, records in portions(accounts, *month_ms(month))
+        for span, records in portions(accounts, *month_ms(month), PORTION_RECORDS)
     ]
 
 

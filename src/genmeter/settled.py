@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import pairwise
 from typing import Final, Protocol
 
 import msgspec
@@ -32,6 +33,12 @@ MAX_NAMES: Final = 10_000
 
 MAX_RUNS: Final = 3
 """How many stretches of a plan need FINAL at the most: each piece costs 3 to 5 ms."""
+
+PORTION_RECORDS: Final = 200_000
+"""About how many records one statement of a check reads: a tenth of a second."""
+
+REST: Final = 20
+"""A month is not checked again for so many times as long as it took."""
 
 _NAMED: Final = 1000
 _ALL: Final = ""  # no account is named so
@@ -64,7 +71,7 @@ class Knowledge(Protocol):
         """
 
     def check(self, now_ms: int) -> None:
-        """Look for records that are stored twice where it is not known; one caller at a time.
+        """Look for records that are stored twice where plans did not know; one caller at a time.
 
         It takes its time. Raises EngineError.
         """
@@ -94,7 +101,7 @@ class Unknown:
 class Settled:
     """What is known of a store that this process alone writes to.
 
-    ``fetch`` runs a statement. Until a month in ``months`` (``YYYYMM``), those that have records
+    ``fetch`` asks the engine. Until a month in ``months`` (``YYYYMM``), those that have records
     now, has been checked nothing of it is settled.
     """
 
@@ -102,8 +109,10 @@ class Settled:
         self._fetch = fetch
         self._stop = threading.Event()
         self._seen: dict[int, tuple[str, Mapping[Mark, int]]] = {}
+        self._rest: dict[int, float] = {}
         self._lock = threading.Lock()  # guards all below
         self._unchecked = set(months)
+        self._wanted: set[int] = set()
         self._days: dict[int, dict[str, int]] = {}  # day -> account -> number of its last mark
         self._names = 0
         self._number = 0
@@ -127,37 +136,50 @@ class Settled:
 
     def plan(self, whose: Callable[[str], bool], start_ms: int, end_ms: int, now_ms: int) -> Plan:
         """How to read the time, with as few pieces as are worth it."""
+        today = now_ms // DAY_MS
+        doubtful = [(today * DAY_MS, max(end_ms, (today + 1) * DAY_MS))]
         with self._lock:
             number = self._number
-            doubtful = [month_ms(month) for month in self._unchecked]
-            doubtful += [
-                (day * DAY_MS, (day + 1) * DAY_MS)
-                for day, names in self._days.items()
-                if _meets(day, start_ms, end_ms)
-                and any(name == _ALL or whose(name) for name in names)
-            ]
-        doubtful.append((now_ms // DAY_MS * DAY_MS, max(end_ms, now_ms + DAY_MS)))
+            for month in self._unchecked:
+                first_ms, next_ms = month_ms(month)
+                if start_ms < next_ms and first_ms < end_ms:
+                    doubtful.append((first_ms, next_ms))
+                    self._wanted.add(month)
+            for day, names in self._days.items():
+                if _meets(day, start_ms, end_ms) and any(
+                    name == _ALL or whose(name) for name in names
+                ):
+                    doubtful.append((day * DAY_MS, (day + 1) * DAY_MS))
+                    if day < today:
+                        self._wanted.add(utc_month(day * DAY_MS))
         pieces = _pieces(doubtful, start_ms, end_ms)
         settled = [piece for piece in pieces if piece.settled]
         return Plan(pieces, lambda: self._holds(settled, whose, number))
 
     def check(self, now_ms: int) -> None:
-        """Check months of the start, and marks of days that are over, month by month."""
-        parts = {
-            int(month): state
-            for month, state in (
-                line.split("\t") for line in self._fetch(sql.READ_PARTS).decode().splitlines()
-            )
-        }
+        """Check months that a plan had doubts about since: what nobody asks for costs nothing."""
         with self._lock:
-            months = self._unchecked | {utc_month(day * DAY_MS) for day in self._days}
-        for month in sorted(months, reverse=True):  # newer ones are asked for more
-            if not self._stop.is_set():
-                self._check(month, parts.get(month, ""), now_ms)
+            months = sorted(self._wanted, reverse=True)
+        parts = self._parts() if months else {}
+        for month in months:
+            if self._stop.is_set():
+                return
+            started = time.monotonic()
+            if started < self._rest.get(month, 0):
+                continue
+            with self._lock:
+                self._wanted.discard(month)
+            self._check(month, parts.get(month, ""), now_ms)
+            self._rest[month] = time.monotonic() + REST * (time.monotonic() - started)
 
     def stop(self) -> None:
         """The statement under way is one of a portion, and ends in a fraction of a second."""
         self._stop.set()
+
+    def _parts(self) -> dict[int, str]:
+        """What tells of each month whether the engine has changed anything in it."""
+        lines = self._fetch(sql.READ_PARTS).decode().splitlines()
+        return {int(month): state for month, state in (line.split("\t") for line in lines)}
 
     def _mark(self, day: int, name: str, number: int) -> None:
         """Mark an account's day, or the whole day where there are too many. The lock is held."""
@@ -199,7 +221,8 @@ class Settled:
         found: set[Mark] = set()
         counts = io.BytesIO(self._fetch(sql.counts(start_ms, end_ms, sorted(names))))
         pairs = (line.decode().rstrip("\n").split("\t") for line in counts)
-        for span, _ in portions(((name, int(count)) for name, count in pairs), start_ms, end_ms):
+        sizes = ((name, int(count)) for name, count in pairs)
+        for span, _ in portions(sizes, start_ms, end_ms, PORTION_RECORDS):
             started = time.monotonic()
             for line in self._fetch(sql.doubled(span)).decode().splitlines():
                 account, day = line.split("\t")
@@ -270,10 +293,12 @@ def _pieces(doubtful: Iterable[tuple[int, int]], start_ms: int, end_ms: int) -> 
         if runs and start <= runs[-1][1]:
             start, end = runs[-1][0], max(end, runs.pop()[1])
         runs.append((start, end))
-    while len(runs) > MAX_RUNS:
-        # The shortest time between two of them is read like them.
-        n = min(range(1, len(runs)), key=lambda n: runs[n][0] - runs[n - 1][1])
-        runs[n - 1 : n + 1] = [(runs[n - 1][0], runs[n][1])]
+    # Only the longest times between runs are worth a piece; the others are read like the runs.
+    between = [(one[1], other[0]) for one, other in pairwise(runs)]
+    cuts = sorted(sorted(between, key=lambda gap: gap[0] - gap[1])[: MAX_RUNS - 1])
+    if runs:
+        starts = [runs[0][0], *(gap[1] for gap in cuts)]
+        runs = list(zip(starts, [*(gap[0] for gap in cuts), runs[-1][1]], strict=True))
     pieces: list[Piece] = []
     at = start_ms
     for start, end in runs:
