@@ -274,6 +274,14 @@ def test_a_check_leaves_an_insert_that_has_not_ended(store: Store, engine: Hooke
     assert not is_settled(store, FIRST, FIRST + 1)
 
 
+def test_a_check_leaves_a_day_that_ended_while_it_was_written(store: Store, engine: Hooked) -> None:
+    tomorrow = NOW + DAY_MS
+    store.insert([row(NOW)], NOW)
+    engine.around_insert = lambda: checked(store, tomorrow)
+    store.insert([row(NOW)], NOW)
+    assert not store.settled.plan("acme".__eq__, TODAY, END, tomorrow).pieces[0].settled
+
+
 @pytest.mark.parametrize("which", range(3))
 def test_a_check_leaves_what_was_inserted_while_it_ran(
     store: Store, engine: Hooked, which: int
@@ -330,6 +338,15 @@ def test_of_too_many_accounts_the_day_is_kept_instead(
         assert is_settled(store, FIRST, TODAY, account)
     store.insert([row(FIRST, "acme"), row(FIRST, "beta")], NOW)  # there is room for names again
     assert is_settled(store, FIRST, TODAY, "zeta")
+
+
+def test_checks_make_room_for_other_accounts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settled, "MAX_NAMES", 2)
+    for day in range(4):
+        store.insert([row(FIRST + day * DAY_MS, "acme"), row(FIRST + day * DAY_MS, "beta")], NOW)
+        assert is_settled(store, FIRST, TODAY, "zeta")
+        checked(store)
+        assert is_settled(store, FIRST, TODAY)
 
 
 def test_more_accounts_than_one_statement_names_are_checked_all_the_same(

@@ -182,16 +182,18 @@ class Settled:
         return {int(month): state for month, state in (line.split("\t") for line in lines)}
 
     def _mark(self, day: int, name: str, number: int) -> None:
-        """Mark an account's day, or the whole day where there are too many. The lock is held."""
+        """Mark an account's day, or the whole day where there are too many. The lock is held.
+
+        ``number`` is higher than all before.
+        """
         names = self._days.setdefault(day, {})
         if name not in names and (name == _ALL or _ALL in names or self._names >= MAX_NAMES):
             self._names -= len(names) - (_ALL in names)
-            number = max(number, *names.values()) if names else number
             names.clear()
             name = _ALL
         elif name not in names:
             self._names += 1
-        names[name] = max(number, names.get(name, 0))
+        names[name] = number
 
     def _holds(self, pieces: Sequence[Piece], whose: Callable[[str], bool], number: int) -> bool:
         """Whether nothing in ``pieces`` was marked after mark ``number``."""
