@@ -1,0 +1,250 @@
+"""Answers as tables for people: figures, records, and what there is to ask about. Pure."""
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from genmeter.cli.text import (
+    Group,
+    Look,
+    caption,
+    change,
+    figure,
+    in_time,
+    label,
+    moment,
+    moments,
+    pad,
+    printable,
+    width,
+)
+
+_GAP: Final = "  "
+_LEAST: Final = 12
+"""A text is not cut to fewer columns than this."""
+
+# Of a record, what people look for first. What does not fit is left out, and named.
+_FIRST: Final = (
+    "timestamp", "account", "bot", "code", "msec", "endpoint", "model", "config", "status",
+    "jobid", "captchaProviders", "captchaRetry", "tier", "sku", "func",
+)  # fmt: skip
+_LONGEST_CELL: Final = 32
+
+
+class Column(msgspec.Struct, kw_only=True):
+    """A column: lines of its head and its cells; ``with_next`` keeps it on the next one's side."""
+
+    head: list[str]
+    cells: list[str]
+    right: bool = True
+    with_next: bool = False
+
+    @property
+    def width(self) -> int:
+        """Columns of the terminal it takes."""
+        return max(map(width, [*self.head, *self.cells]))
+
+
+def figures(answer: Mapping[str, Any], look: Look) -> Iterator[str]:
+    """The lines of an answer of ``/query``: a line a group and one of the total."""
+    query = answer["query"]
+    metrics: list[str] = query["metrics"]
+    before = answer.get("previous")
+    yield caption(query)
+    if before:
+        yield f"compared with {moment(before['from'], '1m')} to {moment(before['to'], '1m')}"
+    yield ""
+    if "groups" not in answer:
+        yield from _totals(answer["total"], before and before["total"], metrics)
+        return
+    if not answer["groups"]:
+        yield "no records"
+        return
+    groups = [*answer["groups"], answer["total"]]
+    earlier: list[Group | None] = []
+    if before:
+        known = dict(_keyed(before["groups"], query))
+        earlier = [known.get(key) for key, _ in _keyed(answer["groups"], query)]
+        earlier.append(before["total"])
+    keys = _key_columns(answer["groups"], query)
+    columns = []
+    for metric in metrics:
+        head = [*metric.split("_"), *(["msec"] if _is_percentile(metric) else [])]
+        cells = [figure(metric, group[metric]) for group in groups]
+        column = Column(head=head, cells=cells)
+        columns.append(column)
+        if before and not any(isinstance(group[metric], str) for group in groups):
+            column.with_next = True
+            pairs = zip(groups, earlier, strict=True)
+            cells = [change(metric, now[metric], was and was[metric]) for now, was in pairs]
+            columns.append(Column(head=["change"], cells=cells))
+    for number, block in enumerate(_blocks(keys, columns, look)):
+        if number:
+            yield ""
+        yield from _drawn(block, look, total=True)
+
+
+def records(page: Mapping[str, Any], look: Look) -> Iterator[str]:
+    """The lines of an answer of ``/rows``: a line a record, as much of it as fits."""
+    yield caption(page["query"])
+    yield ""
+    rows: list[Mapping[str, Any]] = page["data"]
+    if not rows:
+        yield "no records"
+        return
+    columns = {}
+    for name in [name for name in _FIRST if any(row.get(name) not in (None, "") for row in rows)]:
+        values = [row.get(name) for row in rows]
+        number = name in ("code", "msec", "captchaRetry")
+        if name == "timestamp":
+            cells = moments([str(value) for value in values], "")
+        elif name == "msec":
+            cells = [figure(name, value) for value in values]
+        else:
+            cells = ["-" if v in (None, "") else printable(str(v)) for v in values]
+        if look.columns is not None:
+            cells = [look.cut(cell, _LONGEST_CELL) for cell in cells]
+        columns[name] = Column(head=[name], cells=cells, right=number)
+    shown: list[Column] = []
+    hidden = []
+    for name, column in columns.items():
+        if shown and look.columns is not None and _width([*shown, column]) > look.columns:
+            hidden.append(name)
+        else:
+            shown.append(column)
+    yield from _drawn(shown, look, total=False)
+    yield ""
+    yield f"{len(rows):,} records" + (", there are more" if page["has_more"] else "")
+    if hidden:
+        yield f"not shown for want of room: {', '.join(hidden)}"
+
+
+def meta(answer: Mapping[str, Any], look: Look) -> Iterator[str]:
+    """The lines of an answer of ``/meta``."""
+    span = ""
+    if answer["oldest"] and answer["newest"]:
+        span = f", {moment(answer['oldest'], '1m')} to {moment(answer['newest'], '1m')}"
+    days = answer["retention_days"]
+    told = [
+        ("account", str(answer["account"])),
+        ("records", f"{answer['records']:,}{span}"),
+        ("kept for", f"{days} days" if days else "ever"),
+        ("bots", ", ".join(answer["bots"])),
+        ("intervals", ", ".join(answer["intervals"])),
+    ]
+    if answer.get("accounts"):
+        told.insert(1, ("accounts", ", ".join(answer["accounts"])))
+    dimensions = [
+        (name, ", ".join(label(name, value) for value in values))
+        for name, values in answer["dimensions"].items()
+    ]
+    metrics = [(metric["name"], metric["help"]) for metric in answer["metrics"]]
+    first = max(len(name) for name, _ in (*told, *dimensions, *metrics)) + len(_GAP)
+    columns = max((look.columns or 10**6) - first, 20)
+    for head, entries in (("", told), ("fields", dimensions), ("metrics", metrics)):
+        if head:
+            yield ""
+            yield look.strong(head)
+        for name, text in entries:
+            lines = textwrap.wrap(printable(text), columns, break_on_hyphens=False) or ["-"]
+            for number, line in enumerate(lines):
+                yield f"{'' if number else name:<{first}}{line}"
+
+
+def _totals(total: Group, before: Group | None, metrics: Sequence[str]) -> Iterator[str]:
+    """One group alone: a line a metric."""
+    columns = [
+        Column(head=[""], cells=list(metrics), right=False),
+        Column(head=[""], cells=[figure(metric, total[metric]) for metric in metrics]),
+    ]
+    if before is not None:
+        changes = [change(metric, total[metric], before[metric]) for metric in metrics]
+        columns.append(Column(head=[""], cells=changes))
+    for number in range(len(metrics)):
+        yield _row([column.cells[number] for column in columns], columns)
+
+
+def _keyed(
+    groups: Sequence[Group], query: Mapping[str, Any]
+) -> Iterator[tuple[tuple[Any, ...], Group]]:
+    """Groups by what finds the same one in another period: a bucket by its place in it."""
+    starts = in_time(group["start"] for group in groups if "start" in group)
+    place = {start: number for number, start in enumerate(starts)}
+    for group in groups:
+        values = tuple(group[name] for name in query.get("group_by") or ())
+        bucket = place[group["start"]] if starts else 0
+        yield (bucket, bool(group.get("other")), *values), group
+
+
+def _key_columns(groups: Sequence[Group], query: Mapping[str, Any]) -> list[Column]:
+    """What tells groups apart, with ``total`` at the end."""
+    columns = []
+    if "start" in groups[0]:
+        cells = moments([group["start"] for group in groups], query["interval"])
+        columns.append(Column(head=["start"], cells=cells, right=False))
+    for name in query.get("group_by") or ():
+        cells = [label(name, group[name], other=bool(group.get("other"))) for group in groups]
+        columns.append(Column(head=[name], cells=cells, right=False))
+    for number, column in enumerate(columns):
+        column.cells.append("" if number else "total")
+    return columns
+
+
+def _blocks(keys: list[Column], columns: list[Column], look: Look) -> Iterator[list[Column]]:
+    """All columns beside each other or, where that is too wide, in blocks with the same keys."""
+    if look.columns is None or _width([*keys, *columns]) <= look.columns:
+        yield [*keys, *columns]
+        return
+    # A little cutting may do; texts get half of the room in any case.
+    room = max(look.columns // 2, look.columns - _width(columns) - len(_GAP))
+    while _width(keys) > room:
+        widest = max(keys, key=lambda column: column.width)
+        if widest.width <= _LEAST:
+            break
+        most = widest.width - 1
+        widest.cells = [look.cut(cell, most) for cell in widest.cells]
+        widest.head = [look.cut(line, most) for line in widest.head]
+    block: list[Column] = []
+    unit: list[Column] = []
+    for column in columns:
+        unit.append(column)
+        if column.with_next:
+            continue
+        if block and _width([*keys, *block, *unit]) > look.columns:
+            yield [*keys, *block]
+            block = []
+        block += unit
+        unit = []
+    yield [*keys, *block]
+
+
+def _width(columns: Sequence[Column]) -> int:
+    return sum(column.width for column in columns) + len(_GAP) * (len(columns) - 1)
+
+
+def _drawn(columns: list[Column], look: Look, *, total: bool) -> Iterator[str]:
+    """A head, a line under it, the cells, and the total under another."""
+    lines = max(len(column.head) for column in columns)
+    for number in range(lines):
+        cells = [[*[""] * (lines - len(c.head)), *c.head][number] for c in columns]
+        yield look.strong(_row(cells, columns))
+    rule = _GAP.join(look.line * column.width for column in columns)
+    yield rule
+    count = len(columns[0].cells)
+    for number in range(count):
+        last = total and number == count - 1
+        if last:
+            yield rule
+        row = _row([column.cells[number] for column in columns], columns)
+        yield look.strong(row) if last else row
+
+
+def _row(cells: Sequence[str], columns: Sequence[Column]) -> str:
+    pairs = zip(cells, columns, strict=True)
+    return _GAP.join(pad(text, c.width, right=c.right) for text, c in pairs).rstrip()
+
+
+def _is_percentile(metric: str) -> bool:
+    return metric[:1] == "p" and metric[1:2].isdigit()
