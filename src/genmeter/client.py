@@ -162,11 +162,10 @@ class Client:
         """What there is to ask about: the answer of ``/v2/account/stats/meta``, a dict."""
         with self._answer("meta", _texts({"account": account})) as response:
             try:
-                return msgspec.json.decode(response.read())
+                body = response.read()
             except httpx2.HTTPError as error:
                 raise BrokenAnswerError(f"the answer was cut off: {error}") from error
-            except msgspec.DecodeError as error:
-                raise BrokenAnswerError("the answer is not JSON") from error
+            return _decoded(body)
 
     def export(
         self,
@@ -228,7 +227,7 @@ class Client:
         more: Mapping[str, Values],
     ) -> Any:
         with self.stream(resource, "json", parameters, **more) as body:
-            return msgspec.json.decode(b"".join(body))
+            return _decoded(b"".join(body))
 
     @contextlib.contextmanager
     def _answer(
@@ -306,6 +305,15 @@ def _replaced(path: Path) -> Iterator[BinaryIO]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _decoded(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except ValueError as error:
+        raise BrokenAnswerError(
+            "the answer is not JSON; is something else than genmeter there?"
+        ) from error
 
 
 def _texts(parameters: Mapping[str, Values]) -> dict[str, list[str]]:

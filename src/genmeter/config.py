@@ -517,8 +517,6 @@ def _faults_together(
     for name in _OR_IN_A_FILE:
         if name in given and f"{name}_file" in given:
             faults.append(f"{given[name]} and {given[f'{name}_file']} are both set; choose one")
-    if "token" in by_name and not {"token", "token_file"} & set(given):
-        faults.append("GENMETER_TOKEN or --token-file is required")
     url = values.get("clickhouse")
     if url is not None:
         if values.get("clickhouse_quorum") and "clickhouse_cluster" not in given:

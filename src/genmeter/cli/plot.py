@@ -6,6 +6,7 @@ everywhere. A column is drawn in eighths of a line.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -17,7 +18,17 @@ from genmeter.cli.text import width as width_of
 MOST: Final = 12
 """How many groups are drawn over time."""
 
+TIMES: Final = frozenset({"first", "last"})
+"""Metrics that are moments, which no column shows."""
+
 _COLUMNS: Final = 80
+_WIDEST: Final = 10
+_DAY: Final = 1440
+_DAYS: Final = tuple(days * _DAY for days in (1, 2, 7, 14, 28, 56, 112))
+_MINUTES: Final = (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, *_DAYS)
+_STEPS: Final = {"1d": _DAYS, "1w": _DAYS, "1mo": (1, 2, 3, 6, 12)}
+"""Between times that are written under columns."""
+
 _UPWARDS: Final = " ▁▂▃▄▅▆▇█"
 _SIDEWAYS: Final = " ▏▎▍▌▋▊▉█"
 _PLAIN: Final = " ...::::#"  # the same steps in ASCII
@@ -31,11 +42,8 @@ class Series(msgspec.Struct, kw_only=True):
 
 
 def plotted(answer: Mapping[str, Any], look: Look) -> Iterator[str]:
-    """The lines of a plot of each metric asked for. Raises ValueError where one is no number."""
+    """The lines of a plot of each metric asked for, of which none may be one of TIMES."""
     query = answer["query"]
-    for metric in query["metrics"]:
-        if isinstance(answer["total"][metric], str):
-            raise ValueError(f"{metric} is a time, which cannot be plotted")
     yield caption(query)
     if before := answer.get("previous"):
         yield f"compared with {moment(before['from'], '1m')} to {moment(before['to'], '1m')}"
@@ -61,23 +69,24 @@ def _over_time(answer: Mapping[str, Any], metric: str, look: Look) -> Iterator[s
         if before and (was := earlier.get(series.name)):
             name = f"{series.name}, before" if series.name else "before"
             drawn.append(Series(name=name, values=was.values))
-    values = [v for series in drawn for v in series.values if v is not None]
-    top = _top(metric, values)
-    axis = [figure(metric, _whole(top)), figure(metric, 0)]
-    left = max(map(width_of, axis))
+    values = [value for series in drawn for value in series.values]
+    left = len(figure(metric, _top(metric, values)))
     room = max((look.columns or _COLUMNS) - left - 2, 10)
+    together = math.ceil(len(starts) / room)
+    for series in drawn:
+        series.values = _means(series.values, together)
+    top = _top(metric, [value for series in drawn for value in series.values])
     height = 8 if len(drawn) == 1 else 5 if len(drawn) <= 4 else 3
+    each = min(room // math.ceil(len(starts) / together), _WIDEST)
     for series in drawn:
         if series.name:
             yield f"{'':{left}}  {look.cut(series.name, room)}"
-        lines = _panel(series.values, top, height, room, look)
-        for number, line in enumerate(lines):
-            mark = axis[0] if number == 0 else axis[1] if number == height else ""
-            corner = "└" if number == height else "│"
-            edge = corner if look.unicode else "+" if number == height else "|"
-            yield f"{mark:>{left}} {edge}{line}".rstrip()
-    yield f"{'':{left}}  {_times(starts, query['interval'], room)}"
-    together = math.ceil(len(starts) / room)
+        *columns, ground = _panel(series.values, top, height, each, look)
+        for number, line in enumerate(columns):
+            mark = "" if number else figure(metric, _whole(top))
+            yield f"{mark:>{left}} {'│' if look.unicode else '|'}{line}".rstrip()
+        yield f"{figure(metric, 0):>{left}} {'└' if look.unicode else '+'}{ground}"
+    yield f"{'':{left}}  {_times(starts, query['interval'], each, together, room)}".rstrip()
     if together > 1:
         yield f"each column is the mean of {together} intervals of {query['interval']}"
     if (more := len(current) - MOST) > 0:
@@ -103,58 +112,73 @@ def _name(group: Group, query: Mapping[str, Any]) -> str:
     return names[0] if other else ", ".join(names)
 
 
-def _top(metric: str, values: Sequence[float]) -> float:
+def _top(metric: str, values: Sequence[float | None]) -> float:
     """The value at the upper end of a scale."""
-    return 100.0 if is_rate(metric) else max(values, default=0) or 1
+    return 100.0 if is_rate(metric) else max((v for v in values if v), default=1)
 
 
 def _whole(value: float) -> float:
-    return int(value) if value == int(value) else value
+    """``value`` for a scale: small ones to the tenth where they have one."""
+    return round(value) if value >= 10 or value == int(value) else round(value, 1)
+
+
+def _means(values: Sequence[float | None], together: int) -> list[float | None]:
+    """The means of so many values after one another, of those that are there."""
+    means: list[float | None] = []
+    for first in range(0, len(values), together):
+        known = [value for value in values[first : first + together] if value is not None]
+        means.append(sum(known) / len(known) if known else None)
+    return means
 
 
 def _panel(
-    values: Sequence[float | None], top: float, height: int, room: int, look: Look
+    values: Sequence[float | None], top: float, height: int, each: int, look: Look
 ) -> list[str]:
     """Lines of columns, the upmost first, and the line they stand on, broken where is none."""
-    together = math.ceil(len(values) / room)
-    steps = [_mean(values[n : n + together]) for n in range(0, len(values), together)]
-    each = min(room // len(steps), 10)
     filled = each - 1 if each > 2 else each
     blocks = _UPWARDS if look.unicode else _PLAIN
     lines = []
     for level in range(height - 1, -1, -1):
         line = ""
-        for value in steps:
+        for value in values:
             eighths = 0 if not value else max(round(value / top * height * 8), 1)
             line += (blocks[min(max(eighths - level * 8, 0), 8)] * filled).ljust(each)
         lines.append(line.rstrip())
-    ground = "".join((" " if value is None else look.line) * each for value in steps)
+    ground = "".join((" " if value is None else look.line) * each for value in values)
     return [*lines, ground.rstrip()]
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+def _times(starts: Sequence[str], interval: str, each: int, together: int, room: int) -> str:
+    """When columns begin, under those that begin at a round time, as many as there is room for."""
+    one_day = len({start[:10] for start in starts}) == 1
+    for step in _STEPS.get(interval, _MINUTES):
+        if interval == "1mo":
+            shown = slice(0, 7)
+        else:
+            shown = slice(5, 10) if step % _DAY == 0 else slice(11 if one_day else 5, 16)
+        line = ""
+        for number, start in enumerate(starts):
+            place = number // together * each
+            text = moment(start, "1m")[shown]
+            if _place(start, interval) % step or place + len(text) > room:
+                continue
+            if line and place < len(line) + 2:
+                break  # too close to the one before: the next step is longer
+            line = line.ljust(place) + text
+        else:
+            if line:
+                return line
+    return moment(starts[0], interval)[:room]
 
 
-def _times(starts: Sequence[str], interval: str, room: int) -> str:
-    """When columns begin, written under some of them."""
-    together = math.ceil(len(starts) / room)
-    shown = list(starts[::together])
-    each = min(room // len(shown), 10)
-    texts = [moment(start, interval) for start in shown]
-    if interval in ("1d", "1w"):
-        texts = [text[5:] for text in texts]
-    elif interval != "1mo":
-        one_day = len({text[:10] for text in texts}) == 1
-        texts = [text[11:] if one_day else text[5:] for text in texts]
-    step = math.ceil((len(texts[0]) + 2) / each)
-    line = ""
-    for number in range(0, len(texts), step):
-        place = number * each
-        if place + len(texts[number]) <= room:
-            line = line.ljust(place) + texts[number]
-    return line
+def _place(start: str, interval: str) -> int:
+    """A local time, counted in minutes from a Monday, in whole days or in months."""
+    time = datetime.fromisoformat(start)
+    if interval == "1mo":
+        return time.year * 12 + time.month - 1
+    days = (time.toordinal() - 1) * _DAY
+    # A day may begin at one o'clock, where clocks are put forward at midnight.
+    return days if interval in ("1d", "1w") else days + time.hour * 60 + time.minute
 
 
 def _bars(answer: Mapping[str, Any], metric: str, look: Look) -> Iterator[str]:
@@ -173,7 +197,7 @@ def _bars(answer: Mapping[str, Any], metric: str, look: Look) -> Iterator[str]:
         else:
             earlier = {"total": before["total"][metric]}
     numbers = [value for _, value in rows] + [earlier.get(name) for name, _ in rows]
-    top = _top(metric, [number for number in numbers if number is not None])
+    top = _top(metric, numbers)
     columns = look.columns or _COLUMNS
     left = min(max(width_of(name) for name, _ in rows), columns // 3)
     if before:
@@ -185,11 +209,11 @@ def _bars(answer: Mapping[str, Any], metric: str, look: Look) -> Iterator[str]:
     room = max(columns - left - 3 - max(map(len, told)), 10)
     for (name, value), text in zip(rows, told, strict=True):
         bar = _bar(value, top, room, look)
-        yield f"{padded(look.cut(name, left), left)}  {bar} {text}"
+        yield f"{padded(look.cut(name, left), left)}  {bar}{' ' if bar else ''}{text}"
         if before:
             was = earlier.get(name)
-            bar = (("░" if look.unicode else "=") * round((was or 0) / top * room)).rstrip()
-            yield f"{'before':>{left}}  {bar} {figure(metric, was)}"
+            bar = ("░" if look.unicode else "=") * round((was or 0) / top * room)
+            yield f"{'before':>{left}}  {bar}{' ' if bar else ''}{figure(metric, was)}"
 
 
 def _bar(value: float | None, top: float, room: int, look: Look) -> str:

@@ -18,7 +18,7 @@ from genmeter.cli.options import settings_of
 from genmeter.cli.text import Look, in_time
 from genmeter.client import FORMATS, Client, Format, Resource, format_of, split
 from genmeter.config import load, no_color
-from genmeter.errors import BadRequestError, GenmeterError, UnauthorizedError
+from genmeter.errors import BadRequestError, GenmeterError, SettingsError, UnauthorizedError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -120,9 +120,13 @@ def command(
     A table is as wide as the terminal; into a pipe or a file goes all of it. Exit codes: 0, or 1
     where the server said no, or 2 where the command makes no sense.
     """
-    _check(rows=rows, list_=list_, plot_=plot_, json_=json_, csv=csv, output=output)
-    values = load("query", {"url": url, "token_file": token_file})
     asked = _asked(fields)
+    _check(rows=rows, list_=list_, plot_=plot_, json_=json_, csv=csv, output=output)
+    if plot_ and (times := plot.TIMES.intersection(asked.get("metrics", ()))):
+        raise click.UsageError(f"--plot draws numbers, not {' and '.join(sorted(times))}")
+    values = load("query", {"url": url, "token_file": token_file})
+    if values["token"] is None:
+        raise SettingsError(["GENMETER_TOKEN or --token-file is required"])
     resource: Resource = "rows" if rows else "query"
     with _telling(), Client(values["url"], values["token"].reveal()) as client:
         if output:
@@ -205,7 +209,7 @@ def _save(client: Client, output: Path, resource: Resource, asked: Mapping[str, 
         saved = client.export(output, resource, None, asked)
     except OSError as error:
         raise GenmeterError(f"cannot write {output}: {error.strerror or error}") from error
-    what = "records" if resource == "rows" else "lines"
+    what = ("record" if resource == "rows" else "line") + ("" if saved.rows == 1 else "s")
     click.echo(f"{output} holds {saved.rows:,} {what}, {saved.size:,} bytes")
 
 
@@ -258,8 +262,6 @@ def _telling() -> Iterator[None]:
         raise GenmeterError(
             f"{error}: the server does not know the token, or it has ended"
         ) from error
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
     except BrokenPipeError:
         # Whoever reads has enough. Nothing is left to be flushed into the closed pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
