@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genmeter.client import FORMATS, LONGEST, Body, Client, Format, format_of, split
+from genmeter.client import FORMATS, LONGEST, Body, Client, Format, format_of
 from genmeter.client import _escaped as escaped
 from genmeter.clock import day_start_ms
 from genmeter.errors import (
@@ -30,6 +30,7 @@ from genmeter.errors import (
     UnauthorizedError,
     UnavailableError,
 )
+from genmeter.parameters import split
 from tests.asked import DAY, RANGE, Asked, asked_service, records
 from tests.servers.faulty import BrokenOff, ErrorInside, FaultyProxy, LostAnswer
 from tests.servers.process import free_port
@@ -143,7 +144,7 @@ def test_what_there_is_to_ask_about(client: Client) -> None:
     meta = client.meta()
     assert meta["account"] == "acme"
     assert meta["records"] == 7
-    assert meta["dimensions"]["model"] == ["", "imagen-4", "veo-3.1-fast"]
+    assert meta["dimensions"]["model"] == ["imagen-4", "veo-3.1-fast"]
     with pytest.raises(ForbiddenError):
         client.meta(account="other")
 

@@ -36,7 +36,9 @@ from genmeter.errors import (
     BrokenAnswerError,
     ForbiddenError,
     GenmeterError,
+    LimitError,
     NoAnswerError,
+    NotAcceptableError,
     UnauthorizedError,
     UnavailableError,
 )
@@ -60,6 +62,8 @@ _BLOCK: Final = 256 * 2**10
 _REFUSALS: Final[tuple[type[GenmeterError], ...]] = (
     BadRequestError,
     ForbiddenError,
+    LimitError,
+    NotAcceptableError,
     UnavailableError,
 )
 
@@ -101,6 +105,8 @@ class Body:
                 self.size += len(block)
                 lines += block.count(b"\n")
                 yield block
+        except httpx2.DecodingError as error:
+            raise BrokenAnswerError(f"the answer is not what was sent: {error}") from error
         except httpx2.HTTPError as error:
             raise BrokenAnswerError(f"the answer was cut off: {error}") from error
         if digest.hexdigest() != self.sha256:
@@ -151,12 +157,11 @@ class Client:
 
         An answer that breaks off raises after the records that came.
         """
-        decode = msgspec.json.Decoder(dict[str, Any]).decode
         with self.stream("rows", "ndjson", parameters, **more) as body:
             rest = b""
             for block in body:
                 *lines, rest = (rest + block).split(b"\n")
-                yield from map(decode, lines)
+                yield from map(_decoded, lines)
 
     def meta(self, account: Values = None) -> Any:
         """What there is to ask about: the answer of ``/v2/account/stats/meta``, a dict."""
@@ -274,19 +279,6 @@ def format_of(path: Path) -> Format:
         if ending == format_:
             return format_
     raise ValueError("a name that ends in " + ", ".join(f".{format_}" for format_ in FORMATS))
-
-
-def split(text: str) -> Iterator[str]:
-    r"""The values between commas, of which one after a ``\`` separates none. Escapes stay."""
-    value = ""
-    chars = iter(text)
-    for char in chars:
-        if char == ",":
-            yield value
-            value = ""
-        else:
-            value += char + (next(chars, "") if char == "\\" else "")
-    yield value
 
 
 @contextlib.contextmanager
