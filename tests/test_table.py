@@ -166,7 +166,7 @@ def test_records_show_what_people_look_for_first() -> None:
         2026-07-01 10:00:00.123  luma   200  5,432  videos    -
         2026-07-01 10:00:00.123  luma   200      1  videos    ray-v3
 
-        2 records, there are more
+        2 records, there are more; --limit N shows more of them
         not shown for want of room: config, status, jobid
     """)
     head = list(table.records(page, WIDE))[2]

@@ -11,9 +11,20 @@ from typing import Any, Final
 
 import msgspec
 
-from genmeter.cli.text import Group, Look, caption, change, figure, in_time, is_rate, label, moment
-from genmeter.cli.text import pad as padded
-from genmeter.cli.text import width as width_of
+from genmeter.cli.text import (
+    Group,
+    Look,
+    caption,
+    change,
+    figure,
+    in_time,
+    is_rate,
+    label,
+    moment,
+    others_last,
+    pad,
+    width,
+)
 
 MOST: Final = 12
 """How many groups are drawn over time."""
@@ -184,7 +195,7 @@ def _place(start: str, interval: str) -> int:
 def _bars(answer: Mapping[str, Any], metric: str, look: Look) -> Iterator[str]:
     query = answer["query"]
     if "groups" in answer:
-        rows = [(_name(group, query), group[metric]) for group in answer["groups"]]
+        rows = [(_name(group, query), group[metric]) for group in others_last(answer["groups"])]
     else:
         rows = [("total", answer["total"][metric])]
     if not rows:
@@ -199,7 +210,7 @@ def _bars(answer: Mapping[str, Any], metric: str, look: Look) -> Iterator[str]:
     numbers = [value for _, value in rows] + [earlier.get(name) for name, _ in rows]
     top = _top(metric, numbers)
     columns = look.columns or _COLUMNS
-    left = min(max(width_of(name) for name, _ in rows), columns // 3)
+    left = min(max(width(name) for name, _ in rows), columns // 3)
     if before:
         left = max(left, len("before"))
     told = [figure(metric, value) for _, value in rows]
@@ -209,7 +220,7 @@ def _bars(answer: Mapping[str, Any], metric: str, look: Look) -> Iterator[str]:
     room = max(columns - left - 3 - max(map(len, told)), 10)
     for (name, value), text in zip(rows, told, strict=True):
         bar = _bar(value, top, room, look)
-        yield f"{padded(look.cut(name, left), left)}  {bar}{' ' if bar else ''}{text}"
+        yield f"{pad(look.cut(name, left), left)}  {bar}{' ' if bar else ''}{text}"
         if before:
             was = earlier.get(name)
             bar = ("░" if look.unicode else "=") * round((was or 0) / top * room)

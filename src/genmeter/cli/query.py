@@ -143,7 +143,7 @@ def command(
         elif rows:
             page = client.page({"limit": _OF_A_TABLE} | asked)
             _print(table.records(page, _look()))
-            if page["has_more"]:
+            if page["has_more"] and asked.keys() & {"limit", "cursor"}:
                 click.echo(f"the next ones: --cursor {page['next_cursor']}")
         elif plot_:
             look = _look()

@@ -16,6 +16,7 @@ from genmeter.cli.text import (
     label,
     moment,
     moments,
+    others_last,
     pad,
     printable,
     width,
@@ -46,6 +47,11 @@ class Column(msgspec.Struct, kw_only=True):
         """Columns of the terminal it takes."""
         return max(map(width, [*self.head, *self.cells]))
 
+    def cut(self, columns: int, look: Look) -> None:
+        """Make it no wider than that."""
+        self.head = [look.cut(line, columns) for line in self.head]
+        self.cells = [look.cut(cell, columns) for cell in self.cells]
+
 
 def figures(answer: Mapping[str, Any], look: Look) -> Iterator[str]:
     """The lines of an answer of ``/query``: a line a group and one of the total."""
@@ -62,13 +68,14 @@ def figures(answer: Mapping[str, Any], look: Look) -> Iterator[str]:
     if not answer["groups"]:
         yield "no records"
         return
-    groups = [*answer["groups"], answer["total"]]
+    found = others_last(answer["groups"])
+    groups = [*found, answer["total"]]
     earlier: list[Group | None] = []
     if before:
         known = dict(_keyed(before["groups"], query))
-        earlier = [known.get(key) for key, _ in _keyed(answer["groups"], query)]
+        earlier = [known.get(key) for key, _ in _keyed(found, query)]
         earlier.append(before["total"])
-    keys = _key_columns(answer["groups"], query)
+    keys = _key_columns(found, query)
     columns = []
     for metric in metrics:
         head = [*metric.split("_"), *(["msec"] if _is_percentile(metric) else [])]
@@ -94,31 +101,41 @@ def records(page: Mapping[str, Any], look: Look) -> Iterator[str]:
     if not rows:
         yield "no records"
         return
-    columns = {}
-    for name in [name for name in _FIRST if any(row.get(name) not in (None, "") for row in rows)]:
-        values = [row.get(name) for row in rows]
-        number = name in ("code", "msec", "captchaRetry")
-        if name == "timestamp":
-            cells = moments([str(value) for value in values], "")
-        elif name == "msec":
-            cells = [figure(name, value) for value in values]
-        else:
-            cells = ["-" if v in (None, "") else printable(str(v)) for v in values]
-        if look.columns is not None:
-            cells = [look.cut(cell, _LONGEST_CELL) for cell in cells]
-        columns[name] = Column(head=[name], cells=cells, right=number)
+    columns = {name: _of_records(name, rows) for name in _FIRST}
+    there = {name: column for name, column in columns.items() if column is not None}
     shown: list[Column] = []
-    hidden = []
-    for name, column in columns.items():
-        if shown and look.columns is not None and _width([*shown, column]) > look.columns:
-            hidden.append(name)
-        else:
+    for column in there.values():
+        if look.columns is None:
             shown.append(column)
+            continue
+        column.cut(_LONGEST_CELL, look)
+        room = look.columns - _width([*shown, column])
+        if room < 0 and shown:
+            if not column.right and column.width + room >= _LEAST:
+                column.cut(column.width + room, look)
+                shown.append(column)
+            break
+        shown.append(column)
     yield from _drawn(shown, look, total=False)
     yield ""
-    yield f"{len(rows):,} records" + (", there are more" if page["has_more"] else "")
-    if hidden:
+    more = ", there are more; --limit N shows more of them" if page["has_more"] else ""
+    yield f"{len(rows):,} record{'' if len(rows) == 1 else 's'}{more}"
+    if hidden := list(there)[len(shown) :]:
         yield f"not shown for want of room: {', '.join(hidden)}"
+
+
+def _of_records(name: str, rows: Sequence[Mapping[str, Any]]) -> Column | None:
+    """A field of records as a column; None where no record has it."""
+    values = [row.get(name) for row in rows]
+    if all(value in (None, "") for value in values):
+        return None
+    if name == "timestamp":
+        cells = moments([str(value) for value in values], "")
+    elif name == "msec":
+        cells = [figure(name, value) for value in values]
+    else:
+        cells = ["-" if value in (None, "") else printable(str(value)) for value in values]
+    return Column(head=[name], cells=cells, right=name in ("code", "msec", "captchaRetry"))
 
 
 def meta(answer: Mapping[str, Any], look: Look) -> Iterator[str]:
@@ -203,9 +220,7 @@ def _blocks(keys: list[Column], columns: list[Column], look: Look) -> Iterator[l
         widest = max(keys, key=lambda column: column.width)
         if widest.width <= _LEAST:
             break
-        most = widest.width - 1
-        widest.cells = [look.cut(cell, most) for cell in widest.cells]
-        widest.head = [look.cut(line, most) for line in widest.head]
+        widest.cut(widest.width - 1, look)
     block: list[Column] = []
     unit: list[Column] = []
     for column in columns:

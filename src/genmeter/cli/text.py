@@ -1,7 +1,7 @@
 """Text for terminals: what fits, how figures and times are written. Pure."""
 
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -121,6 +121,11 @@ def moments(texts: list[str], interval: str) -> list[str]:
 def in_time(texts: Iterable[str]) -> list[str]:
     """Different ISO 8601 times, the earliest first, whatever their offsets."""
     return sorted(set(texts), key=datetime.fromisoformat)
+
+
+def others_last(groups: Sequence[Group]) -> list[Group]:
+    """Groups in their order; all others together, which are none, at the end or left over time."""
+    return sorted(groups, key=lambda group: bool(group.get("other")) and "start" not in group)
 
 
 def caption(query: Mapping[str, Any]) -> str:
