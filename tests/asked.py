@@ -1,6 +1,6 @@
 """A service with a handful of records, which clients and the command line ask."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -74,10 +74,10 @@ class Asked:
 
 
 @contextmanager
-def asked_service(folder: Path, account: str = "acme") -> Iterator[Asked]:
-    """A server process with :func:`records`, which it keeps for ever."""
+def asked_service(folder: Path, rows: Sequence[dict[str, Any]] = ()) -> Iterator[Asked]:
+    """A server process with :func:`records` of acme, or with ``rows``; it keeps them for ever."""
     data = folder / "data"
     with Process(data, "--retention-days", "0") as server:
-        asked = Asked(server, new_token(data, account))
-        asked.record(records())
+        asked = Asked(server, new_token(data, "acme"))
+        asked.record(list(rows) or records())
         yield asked

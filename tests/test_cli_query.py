@@ -1,11 +1,14 @@
 """``genmeter query`` as people run it: in a pipe, in a terminal, against a real service."""
 
+import contextlib
 import csv
 import fcntl
 import io
 import json
 import os
 import pty
+import re
+import shlex
 import signal
 import struct
 import subprocess
@@ -315,6 +318,7 @@ def test_nobody_answers(asked: Asked) -> None:
         (["--plot", "--rows"], "--plot draws figures"),
         (["--plot", "--metrics", "jobs,last,first"], "draws numbers, not first and last"),
         (["--list", "--csv"], "--list goes with"),
+        (["--list", "--last", "7d"], "--list goes with"),
         (["--last"], "requires an argument"),
         (["--modle", "x"], "--model"),
         (["extra"], "unexpected extra argument"),
@@ -454,3 +458,29 @@ def test_the_help_names_every_field_and_option(asked: Asked) -> None:
     assert "auto, 1m, 5m, 15m, 1h, 1d, 1w or 1mo" in " ".join(shown.split())
     assert meta["intervals"] == ["auto", "1m", "5m", "15m", "1h", "1d", "1w", "1mo"]
     assert meta["formats"] == ["json", "ndjson", "csv", "parquet", "arrow"]
+
+
+def test_the_session_of_the_manual_runs_as_printed(tmp_path: Path) -> None:
+    manual = (Path(__file__).parent.parent / "docs" / "query.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", manual, re.MULTILINE | re.DOTALL)
+    rows = next(text for kind, text in blocks if kind == "ndjson")
+    sessions = [text for kind, text in blocks if kind == "console"]
+    assert len(sessions) >= 7
+    code = next(text for kind, text in blocks if kind == "python")
+    with asked_service(tmp_path, [json.loads(line) for line in rows.splitlines()]) as asked:
+        for session in sessions:
+            command, _, printed = session.removeprefix("$ ").partition("\n")
+            program, *words = shlex.split(command)
+            assert program == "genmeter"
+            done = subprocess.run(
+                [sys.executable, "-m", "genmeter", *words],
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
+                cwd=tmp_path, env=environment(**asked.variables), check=False,
+            )  # fmt: skip
+            assert done.stdout == printed, command
+        names: dict[str, Any] = {"token": asked.token}
+        with contextlib.chdir(tmp_path):
+            exec(code.replace("http://127.0.0.1:8000", asked.url), names)
+    assert names["answer"]["total"]["jobs"] == 6
+    assert names["failed"] == ["j5", "j2", "j1"]
+    assert pyarrow.parquet.read_table(tmp_path / "february.parquet").num_rows == 6

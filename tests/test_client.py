@@ -26,6 +26,7 @@ from genmeter.errors import (
     BrokenAnswerError,
     ForbiddenError,
     GenmeterError,
+    LimitError,
     NoAnswerError,
     UnauthorizedError,
     UnavailableError,
@@ -352,4 +353,5 @@ def test_a_service_that_is_busy_says_when_to_come_back() -> None:
         other = client._refusal(httpx2.Response(502, content=b"<html>"))
         assert (str(other), other.status) == ("http://a answered 502 Bad Gateway", 502)
         odd = client._refusal(httpx2.Response(422, json={"error": "too many groups"}))
-        assert (str(odd), odd.status) == ("too many groups", 422)
+        assert isinstance(odd, LimitError)
+        assert str(odd) == "too many groups"

@@ -399,4 +399,5 @@ def test_nothing_moves_the_cursor() -> None:
     for look in (WIDE, NARROW):
         assert all(line.isprintable() for line in table.figures(given, look))
         assert all(line.isprintable() for line in plot.plotted(given, look))
+    assert caption(QUERY | {"account": ["*"]}).startswith("all accounts, all bots, 2026")
     assert caption(QUERY | {"bot": ["kling", "luma"]}).startswith("acme, kling,luma, 2026")

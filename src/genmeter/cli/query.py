@@ -123,6 +123,8 @@ def command(
     """
     asked = _asked(fields)
     _check(rows=rows, list_=list_, plot_=plot_, json_=json_, csv=csv, output=output)
+    if list_ and asked.keys() - {"account"}:
+        raise click.UsageError("--list goes with --account and --json alone")
     if plot_ and (times := plot.TIMES.intersection(asked.get("metrics", ()))):
         raise click.UsageError(f"--plot draws numbers, not {' and '.join(sorted(times))}")
     values = load("query", {"url": url, "token_file": token_file})

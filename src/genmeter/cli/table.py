@@ -1,5 +1,6 @@
 """Answers as tables for people: figures, records, and what there is to ask about. Pure."""
 
+import math
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -35,22 +36,26 @@ _LONGEST_CELL: Final = 32
 
 
 class Column(msgspec.Struct, kw_only=True):
-    """A column: lines of its head and its cells; ``with_next`` keeps it on the next one's side."""
+    """A column: lines of its head and its cells; ``with_next`` keeps it on the next one's side.
+
+    ``width`` is how many columns of the terminal it takes.
+    """
 
     head: list[str]
     cells: list[str]
     right: bool = True
     with_next: bool = False
+    width: int = 0
 
-    @property
-    def width(self) -> int:
-        """Columns of the terminal it takes."""
-        return max(map(width, [*self.head, *self.cells]))
+    def __post_init__(self) -> None:
+        self.width = max(map(width, [*self.head, *self.cells]))
 
     def cut(self, columns: int, look: Look) -> None:
         """Make it no wider than that."""
-        self.head = [look.cut(line, columns) for line in self.head]
-        self.cells = [look.cut(cell, columns) for cell in self.cells]
+        if self.width > columns:
+            self.head = [look.cut(line, columns) for line in self.head]
+            self.cells = [look.cut(cell, columns) for cell in self.cells]
+            self.__post_init__()
 
 
 def figures(answer: Mapping[str, Any], look: Look) -> Iterator[str]:
@@ -197,16 +202,17 @@ def _keyed(
 
 def _key_columns(groups: Sequence[Group], query: Mapping[str, Any]) -> list[Column]:
     """What tells groups apart, with ``total`` at the end."""
-    columns = []
+    keys = []
     if "start" in groups[0]:
-        cells = moments([group["start"] for group in groups], query["interval"])
-        columns.append(Column(head=["start"], cells=cells, right=False))
+        starts = [group["start"] for group in groups]
+        keys.append(("start", moments(starts, query["interval"])))
     for name in query.get("group_by") or ():
-        cells = [label(name, group[name], other=bool(group.get("other"))) for group in groups]
-        columns.append(Column(head=[name], cells=cells, right=False))
-    for number, column in enumerate(columns):
-        column.cells.append("" if number else "total")
-    return columns
+        values = [label(name, group[name], other=bool(group.get("other"))) for group in groups]
+        keys.append((name, values))
+    return [
+        Column(head=[name], cells=[*cells, "" if number else "total"], right=False)
+        for number, (name, cells) in enumerate(keys)
+    ]
 
 
 def _blocks(keys: list[Column], columns: list[Column], look: Look) -> Iterator[list[Column]]:
@@ -216,11 +222,14 @@ def _blocks(keys: list[Column], columns: list[Column], look: Look) -> Iterator[l
         return
     # A little cutting may do; texts get half of the room in any case.
     room = max(look.columns // 2, look.columns - _width(columns) - len(_GAP))
-    while _width(keys) > room:
-        widest = max(keys, key=lambda column: column.width)
+    while (excess := _width(keys) - room) > 0:
+        *narrower, widest = sorted(keys, key=lambda column: column.width)
         if widest.width <= _LEAST:
             break
-        widest.cut(widest.width - 1, look)
+        # The widest first; those that are equally wide share what must go.
+        share = widest.width - math.ceil(excess / len(keys))
+        least = min(narrower[-1].width, share) if narrower else 0
+        widest.cut(max(_LEAST, widest.width - excess, least), look)
     block: list[Column] = []
     unit: list[Column] = []
     for column in columns:

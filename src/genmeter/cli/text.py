@@ -37,10 +37,13 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
         """``text`` in at most so many columns, with a mark where something is missing."""
         if width(text) <= columns:
             return text
-        mark = "…" if self.unicode else "~"
-        while text and width(text) + 1 > columns:
-            text = text[:-1]
-        return text + mark
+        kept, room = "", columns - 1
+        for char in text:
+            room -= width(char)
+            if room < 0:
+                break
+            kept += char
+        return kept + ("…" if self.unicode else "~")
 
 
 def width(text: str) -> int:
@@ -132,8 +135,9 @@ def caption(query: Mapping[str, Any]) -> str:
     """Whose records a question is about, which of them, and when."""
     named = {"account", "bot", "from", "to", "timezone"}
     said = named | {"metrics", "group_by", "interval", "order", "top", "compare", "limit", "cursor"}
+    all_ = {"*": "all accounts", "all": "all bots"}
     what = [_values(query[name]) for name in ("account", "bot") if name in query]
-    what = ["all bots" if text == "all" else text for text in what]
+    what = [all_.get(text, text) for text in what]
     what.append(f"{moment(query['from'], '1m')} to {moment(query['to'], '1m')}")
     what.append(query["timezone"])
     what += [f"{name}={_values(value)}" for name, value in query.items() if name not in said]
