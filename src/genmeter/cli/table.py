@@ -150,14 +150,14 @@ def meta(answer: Mapping[str, Any], look: Look) -> Iterator[str]:
         span = f", {moment(answer['oldest'], '1m')} to {moment(answer['newest'], '1m')}"
     days = answer["retention_days"]
     told = [
-        ("account", str(answer["account"])),
+        ("account", answer["account"] or ""),
+        ("accounts", ", ".join(answer.get("accounts") or ())),
         ("records", f"{answer['records']:,}{span}"),
         ("kept for", f"{days} days" if days else "ever"),
         ("bots", ", ".join(answer["bots"])),
         ("intervals", ", ".join(answer["intervals"])),
     ]
-    if answer.get("accounts"):
-        told.insert(1, ("accounts", ", ".join(answer["accounts"])))
+    told = [(name, text) for name, text in told if text]
     dimensions = [
         (name, ", ".join(label(name, value) for value in values))
         for name, values in answer["dimensions"].items()

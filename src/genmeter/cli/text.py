@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import Any, Final
 
 import msgspec
@@ -126,9 +127,14 @@ def in_time(texts: Iterable[str]) -> list[str]:
     return sorted(set(texts), key=datetime.fromisoformat)
 
 
-def others_last(groups: Sequence[Group]) -> list[Group]:
-    """Groups in their order; all others together, which are none, at the end or left over time."""
-    return sorted(groups, key=lambda group: bool(group.get("other")) and "start" not in group)
+def others_last(groups: Iterable[Group]) -> list[Group]:
+    """Groups in their order, but all others together, which are none, at the end of each start."""
+    runs = groupby(groups, key=lambda group: group.get("start"))
+    return [
+        group
+        for _, run in runs
+        for group in sorted(run, key=lambda group: bool(group.get("other")))
+    ]
 
 
 def caption(query: Mapping[str, Any]) -> str:
