@@ -1,7 +1,7 @@
 """Text for terminals: what fits, how figures and times are written. Pure."""
 
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from itertools import groupby
 from typing import Any, Final
