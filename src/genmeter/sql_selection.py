@@ -245,10 +245,14 @@ def _source(analysis: Analysis, needs: Iterable[str], oldest_ms: int, keys: Sequ
 def nth(listing: Listing, *, skip: int, oldest_ms: int, reach_ms: int | None) -> str:
     """The ``neg_ms`` of the record after the first ``skip`` of a listing, or nothing.
 
-    It counts records that were sent again more than once. ``reach_ms`` bounds how far it looks.
+    It counts records that were sent again more than once, and those of the very millisecond that
+    the listing begins in: to leave these out it would have to read all jobids. ``reach_ms`` bounds
+    how far it looks.
     """
     chosen = listing.selection
-    where = matching(chosen, oldest_ms) + _after(listing)
+    where = matching(chosen, oldest_ms)
+    if listing.after:
+        where += f" AND neg_ms {'>=' if listing.newest_first else '<='} {listing.after.neg_ms:d}"
     direction = "" if listing.newest_first else " DESC"
     if reach_ms is not None:
         edge = -listing.after.neg_ms if listing.after else None
