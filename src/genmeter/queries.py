@@ -128,11 +128,16 @@ class Queries:
         asked = await self._asked(request)
         chosen = selection.everything(asked.given, asked.asking)
         asked.given.end()
+        state = await asyncio.to_thread(self._store.state, chosen.account)
         found = await self._run(
             request,
             asked.mark,
             lambda: self._inventory.meta(
-                chosen, now_ms=asked.asking.now_ms, oldest_ms=asked.oldest_ms, mark=asked.mark
+                chosen,
+                state=state,
+                now_ms=asked.asking.now_ms,
+                oldest_ms=asked.oldest_ms,
+                mark=asked.mark,
             ),
         )
         body = msgspec.json.encode(found)
