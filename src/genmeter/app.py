@@ -39,6 +39,7 @@ from genmeter.web import manual
 from genmeter.writer import Writer
 
 _EXPIRE_SECONDS = 3600.0
+_SETTLE_SECONDS = 2.0
 
 
 class Service:
@@ -69,7 +70,9 @@ class Service:
                 # Several services may write to one ClickHouse, but only one to a folder.
                 next_version=accounts.next_version if settings.clickhouse else None,
             )
-            self.shards = Shards(engine, memory_mb=settings.engine_memory_mb * 3 // 4)
+            self.shards = Shards(
+                engine, store.settled, memory_mb=settings.engine_memory_mb * 3 // 4
+            )
             self.reader = opening.enter_context(
                 Reader(store.answer, threads=settings.readers, folder=settings.data / "spool")
             )
@@ -82,7 +85,9 @@ class Service:
                 )
             )
             expire = Task("expire", _EXPIRE_SECONDS, lambda: store.expire(self.now_ms()))
-            opening.enter_context(Tasks([expire]))
+            settle = Task("settle", _SETTLE_SECONDS, lambda: store.settled.check(self.now_ms()))
+            opening.enter_context(Tasks([expire, settle]))
+            opening.callback(store.settled.stop)
             self._opened = opening.pop_all()
         return self
 

@@ -15,6 +15,7 @@ from genmeter.metrics import METRICS, PERCENTILES_HELP
 from genmeter.periods import INTERVALS
 from genmeter.query import MAX_LIMIT
 from genmeter.selection import DIMENSIONS, Filter, Selection
+from genmeter.shards import Run
 
 _KEPT: Final = 1000
 """How many accounts' values are remembered."""
@@ -107,9 +108,7 @@ class Inventory:
         self._answers: dict[_Whose, _Answer] = {}
         self._lock = threading.Lock()
 
-    def meta(
-        self, selection: Selection, *, state: str, now_ms: int, oldest_ms: int, mark: str
-    ) -> Meta:
+    def meta(self, selection: Selection, run: Run, state: str) -> Meta:
         """What there is of a selection that has no other condition than whose records it has.
 
         ``state`` is what changes with its records, asked for before. With it unchanged an answer
@@ -118,10 +117,10 @@ class Inventory:
         key = (selection.account, selection.accounts)
         with self._lock:
             last = self._answers.get(key)
-        if last and last.state == state and last.holds(now_ms, oldest_ms):
+        if last and last.state == state and last.holds(run.now_ms, run.oldest_ms):
             return last.meta
-        records, oldest, newest = self._analyst.extent(selection, oldest_ms, mark)
-        values, since_ms = self._values(key, selection, now_ms, oldest_ms, mark)
+        records, oldest, newest = self._analyst.extent(selection, run)
+        values, since_ms = self._values(key, selection, run)
         accounts = values.pop("account", None)
         meta = Meta(
             account=selection.account,
@@ -145,7 +144,7 @@ class Inventory:
         return meta
 
     def _values(
-        self, key: _Whose, selection: Selection, now_ms: int, oldest_ms: int, mark: str
+        self, key: _Whose, selection: Selection, run: Run
     ) -> tuple[dict[str, list[int | str]], int]:
         """The values of each dimension, in order, and since when they have been added up.
 
@@ -158,13 +157,11 @@ class Inventory:
         ]
         with self._lock:
             known = self._known.get(key)
-        if known is None or now_ms - known.since_ms > _FRESH_MS:
-            known = _Known(0, now_ms, {})
-        version = self._analyst.version(selection, oldest_ms, mark)
+        if known is None or run.now_ms - known.since_ms > _FRESH_MS:
+            known = _Known(0, run.now_ms, {})
+        version = self._analyst.version(selection, run)
         if version > known.version:
-            found = self._analyst.values(
-                selection, dimensions, oldest_ms, mark, after_version=known.version
-            )
+            found = self._analyst.values(selection, dimensions, run, after_version=known.version)
             merged = {name: known.values.get(name, set()) | found[name] for name in found}
             known = _Known(version, known.since_ms, merged)
             with self._lock:
