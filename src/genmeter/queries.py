@@ -67,7 +67,7 @@ class Queries:
         self._store = store
         self._shards = shards
         self._analyst = Analyst(shards, most_groups=limits.groups)
-        self._inventory = Inventory(self._analyst, store.state, limits, retention_days)
+        self._inventory = Inventory(self._analyst, limits, retention_days)
         self._lister = Lister(shards)
         self._reader = reader
         self._now_ms = now_ms
@@ -123,7 +123,10 @@ class Queries:
         asked = await self._asked(request)
         chosen = selection.everything(asked.given, asked.asking)
         asked.given.end()
-        found = await self._work(request, asked, lambda: self._inventory.meta(chosen, asked.run))
+        state = await asyncio.to_thread(self._store.state, chosen.account)
+        found = await self._work(
+            request, asked, lambda: self._inventory.meta(chosen, asked.run, state)
+        )
         body = msgspec.json.encode(found)
         tag = _weak(body)
         if unchanged(request, tag):
