@@ -306,17 +306,17 @@ def test_a_row_has_its_fields_in_order() -> None:
 
 
 def test_ranges() -> None:
-    def bounds(now: int = NOW, **given: Any) -> list[str]:
+    def bounds(given: Given, now: int = NOW) -> list[str]:
         asked = understand(given, account="a", now=now)
         return [times.iso(asked.start, asked.zone), times.iso(asked.end, asked.zone)]
 
-    assert bounds() == ["2026-02-12T12:01:00.000Z", "2026-02-13T12:01:00.000Z"]
-    assert bounds(NOW + 59_999, last="90m") == [
+    assert bounds({}) == ["2026-02-12T12:01:00.000Z", "2026-02-13T12:01:00.000Z"]
+    assert bounds({"last": "90m"}, NOW + 59_999) == [
         "2026-02-13T10:31:00.000Z", "2026-02-13T12:01:00.000Z",
     ]  # fmt: skip
-    assert bounds(**{"from": "2026-02-01", "timezone": "Asia/Kolkata"}) == [
+    assert bounds({"from": "2026-02-01", "timezone": "Asia/Kolkata"}) == [
         "2026-02-01T00:00:00.000+05:30", "2026-02-13T17:31:00.000+05:30",
     ]  # fmt: skip
-    assert bounds(**{"from": 0, "to": "1970-01-02T00:00:00+01:00"}) == [
+    assert bounds({"from": 0, "to": "1970-01-02T00:00:00+01:00"}) == [
         "1970-01-01T00:00:00.000Z", "1970-01-01T23:00:00.000Z",
     ]  # fmt: skip
