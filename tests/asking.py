@@ -130,34 +130,23 @@ class Maker:
                 NOW_MS - self._random.randrange(80 * DAY),
             ]
         )
-        return self._random.choice([ms, times.iso(ms, self._random.choice(ZONES))])
+        ways: list[int | str] = [ms, times.iso(ms, self._random.choice(ZONES))]
+        return self._random.choice(ways)
 
 
-def questions(accounts: Sequence[str]) -> st.SearchStrategy[Given]:
+@st.composite
+def questions(draw: st.DrawFn, accounts: Sequence[str]) -> Given:
     """Which records somebody asks for: of ``accounts`` where there are any, else of the token's."""
-    return st.composite(_question)(tuple(accounts))
-
-
-def figure_questions(accounts: Sequence[str]) -> st.SearchStrategy[Given]:
-    """What somebody asks ``/query`` for."""
-    return st.composite(_figures)(tuple(accounts))
-
-
-def row_questions(accounts: Sequence[str]) -> st.SearchStrategy[Given]:
-    """What somebody asks ``/rows`` for."""
-    return st.composite(_rows)(tuple(accounts))
-
-
-def _question(draw: st.DrawFn, accounts: tuple[str, ...]) -> Given:
-    given: Given = draw(_ranges())
-    if accounts and draw(st.booleans()):
+    given: Given = dict(draw(_ranges()))
+    if len(accounts) > 0 and draw(st.booleans()):
         prefix = accounts[0].rpartition("-")[0] + "-*"
         names = st.sampled_from([*accounts, prefix, accounts[0][:-1] + "*", "nobody"])
         given["account"] = draw(_one_or_several(names))
         if draw(_one_in(4)):
             given["account!"] = draw(_one_or_several(st.sampled_from(accounts)))
     if draw(_one_in(3)):
-        given["bot"] = draw(_one_or_several(st.sampled_from([*BOTS, "mureka"])) | st.just("all"))
+        bots = st.sampled_from([*BOTS, "mureka"])
+        given["bot"] = draw(_one_or_several(bots) | st.just("all"))
     if draw(_one_in(6)):
         given["bot!"] = draw(_one_or_several(st.sampled_from(BOTS)))
     if draw(st.booleans()):
@@ -172,7 +161,9 @@ def _question(draw: st.DrawFn, accounts: tuple[str, ...]) -> Given:
     return given
 
 
-def _figures(draw: st.DrawFn, accounts: tuple[str, ...]) -> Given:
+@st.composite
+def figure_questions(draw: st.DrawFn, accounts: Sequence[str]) -> Given:
+    """What somebody asks ``/query`` for."""
     given = draw(questions(accounts))
     metrics = ["jobs"]
     if draw(st.booleans()):
@@ -188,14 +179,16 @@ def _figures(draw: st.DrawFn, accounts: tuple[str, ...]) -> Given:
         given["interval"] = draw(st.sampled_from(_intervals(given, bool(group_by))))
     if draw(st.booleans()):
         given["compare"] = "previous"
-    if draw(st.booleans()):
+    if (group_by or "interval" in given) and draw(st.booleans()):
         names = [*metrics, *group_by, *(["start"] if "interval" in given else [])]
         order = draw(st.lists(st.sampled_from(names), min_size=1, max_size=3, unique=True))
         given["order"] = [draw(st.sampled_from(["", "-"])) + name for name in order]
     return given
 
 
-def _rows(draw: st.DrawFn, accounts: tuple[str, ...]) -> Given:
+@st.composite
+def row_questions(draw: st.DrawFn, accounts: Sequence[str]) -> Given:
+    """What somebody asks ``/rows`` for."""
     given = draw(questions(accounts))
     order = draw(st.sampled_from([None, "newest", "oldest"]))
     return given if order is None else given | {"order": order}
@@ -204,7 +197,7 @@ def _rows(draw: st.DrawFn, accounts: tuple[str, ...]) -> Given:
 def _intervals(given: Given, grouped: bool) -> list[str]:
     """The intervals that do not make too many buckets of a range."""
     zone = ZoneInfo(given.get("timezone") or "UTC")
-    start, end = bounds(given, zone)
+    start, end = period(given, zone, NOW_MS)
     most = 60 if grouped else 800
     steps = {"1m": 60_000, "5m": 300_000, "15m": 900_000, "1h": HOUR, "1d": DAY, "1w": 7 * DAY}
     fit = [name for name, step in steps.items() if (end - start) // step <= most]
@@ -213,17 +206,8 @@ def _intervals(given: Given, grouped: bool) -> list[str]:
     return [*fit, "1mo", "auto"]
 
 
-def bounds(given: Given, zone: ZoneInfo) -> tuple[int, int]:
-    """The bounds of a question's range."""
-
-    return period(given, zone, NOW_MS)
-
-
-def _ranges() -> st.SearchStrategy[Given]:
-    return st.composite(_range)()
-
-
-def _range(draw: st.DrawFn) -> Given:
+@st.composite
+def _ranges(draw: st.DrawFn) -> Given:
     zone = draw(st.sampled_from(ZONES))
     given: Given = {} if zone.key == "UTC" and draw(st.booleans()) else {"timezone": zone.key}
     kind = draw(st.sampled_from(["default", "last", "days", "months", "moments", "from"]))
@@ -269,9 +253,9 @@ def _one_or_several(one: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return one | st.lists(one, min_size=1, max_size=3)
 
 
-def as_get(given: Given, commas: bool) -> list[tuple[str, str]]:
+def as_get(given: Given, commas: bool) -> list[tuple[str, Any]]:
     """The same question as a query string: several values by commas, or the name repeated."""
-    pairs: list[tuple[str, str]] = []
+    pairs: list[tuple[str, Any]] = []
     for name, value in given.items():
         several = [_escaped(str(one)) for one in (value if isinstance(value, list) else [value])]
         pairs += [(name, ",".join(several))] if commas else [(name, one) for one in several]

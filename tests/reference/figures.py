@@ -99,13 +99,18 @@ def named(key: Key, asked: Asked) -> Line:
 
 
 def in_order(made: list[Line], asked: Asked, order: list[str]) -> list[Line]:
-    """The lines in an order: null is last, ties are by start and by dimensions."""
+    """The lines in an order: null is last, ties are by start and by dimensions.
+
+    The line of the others has no dimensions at all, and comes behind those that are null.
+    """
     ties = ["start"] if made and "start" in made[0] else []
     for name in reversed([*order, *ties, *asked.group_by]):
         field = name.removeprefix("-")
         there = [line for line in made if line[field] is not None]
         nothing = [line for line in made if line[field] is None]
         there.sort(key=lambda line: _rank(field, line[field]), reverse=name.startswith("-"))
+        if field in asked.group_by:
+            nothing.sort(key=lambda line: "other" in line)
         made = there + nothing
     return made
 

@@ -54,7 +54,8 @@ class Asked:
     def several_accounts(self) -> bool:
         """Whether the answer may be about more than one."""
         accounts = values(self.given.get("account"))
-        return len(set(accounts)) > 1 or any(meaning(name)[1] for name in accounts)
+        without = values(self.given.get("account!"))
+        return bool(without) or len(set(accounts)) > 1 or any(meaning(name)[1] for name in accounts)
 
     def _holds(self, row: Row) -> bool:
         given = self.given

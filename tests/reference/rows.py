@@ -1,13 +1,15 @@
 """Rows and a question -> the answer of ``/v2/account/stats/rows``, without its ``query``."""
 
 from functools import cmp_to_key
-from typing import Any
+from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from tests.reference import times
 from tests.reference.question import Asked
 from tests.reference.records import Row
 
-_FIELDS = (
+_UTC: Final = ZoneInfo("UTC")
+_FIELDS: Final = (
     "bot", "jobid", "config", "endpoint", "status", "func", "code", "msec", "model",
     "captchaProviders", "captchaRetry", "tier", "sku",
 )  # fmt: skip
@@ -23,8 +25,8 @@ def answer(stored: list[Row], asked: Asked) -> dict[str, Any]:
 
 
 def shown(row: Row, asked: Asked) -> dict[str, Any]:
-    """A row as the answer has it."""
-    line: dict[str, Any] = {"timestamp": times.iso(row["ms"], asked.zone)}
+    """A row as the answer has it, its time as it is recorded: UTC whatever the zone."""
+    line: dict[str, Any] = {"timestamp": times.iso(row["ms"], _UTC)}
     if asked.several_accounts():
         line["account"] = row["account"]
     return line | {name: row[name] for name in _FIELDS}
