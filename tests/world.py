@@ -44,9 +44,10 @@ class Asker(Client):
             assert way.status_code == 200, (given, way.text)
             assert way.content == ways[0].content, given
         answer: Answer = ways[0].json()
-        again = self.post(path, answer["query"])
-        assert again.status_code == 200, (given, again.text)
-        assert again.json() == answer, given
+        if "cursor" not in given:  # a page's place is no part of the question
+            again = self.post(path, answer["query"])
+            assert again.status_code == 200, (given, again.text)
+            assert again.json() == answer
         return answer
 
 
@@ -86,7 +87,7 @@ class World:
         asked = understand(given, account=asker.account, now=self.service.clock())
         answer = asker.answer(QUERY, given)
         told = {name: value for name, value in answer.items() if name != "query"}
-        assert told == figures.answer(self.rows(), asked), given
+        assert told == figures.answer(self.rows(), asked)
         return answer
 
     def check_rows(self, asker: Asker, given: Given) -> Answer:
@@ -94,7 +95,7 @@ class World:
         asked = understand(given, account=asker.account, now=self.service.clock())
         answer = asker.answer(ROWS, given)
         expected = rows.answer(self.rows(), asked)
-        assert {name: answer[name] for name in expected} == expected, given
+        assert {name: answer[name] for name in expected} == expected
         assert (answer["has_more"], answer["next_cursor"]) == (False, None), given
         return answer
 
