@@ -15,12 +15,13 @@ from starlette_compress import CompressMiddleware
 
 from genmeter import openapi
 from genmeter.accounts import Accounts
-from genmeter.api import Api
+from genmeter.api import STATS, Api
 from genmeter.clock import now_ms as machine_ms
 from genmeter.config import ServerSettings
 from genmeter.engine import Engine
 from genmeter.engine.clickhouse import ClickHouse
 from genmeter.errors import GenmeterError
+from genmeter.meta import Limits
 from genmeter.middleware import (
     CatchAll,
     RequestLog,
@@ -28,7 +29,9 @@ from genmeter.middleware import (
     genmeter_error,
     http_error,
 )
+from genmeter.queries import Queries
 from genmeter.reader import Reader
+from genmeter.shards import Shards
 from genmeter.store import Store
 from genmeter.tasks import Task, Tasks
 from genmeter.tokens import Tokens
@@ -66,6 +69,7 @@ class Service:
                 # Several services may write to one ClickHouse, but only one to a folder.
                 next_version=accounts.next_version if settings.clickhouse else None,
             )
+            self.shards = Shards(engine, memory_mb=settings.engine_memory_mb * 3 // 4)
             self.reader = opening.enter_context(
                 Reader(store.answer, threads=settings.readers, folder=settings.data / "spool")
             )
@@ -123,7 +127,16 @@ def _for_readers(app: ASGIApp) -> ASGIApp:
         allow_origins=["*"],
         allow_methods=["*"],
         allow_headers=["*"],
-        expose_headers=["X-Request-Id", "Retry-After"],
+        expose_headers=[
+            "Content-Disposition",
+            "ETag",
+            "Genmeter-Next-Cursor",
+            "Genmeter-Rows",
+            "Genmeter-SHA256",
+            "Link",
+            "Retry-After",
+            "X-Request-Id",
+        ],
         max_age=86_400,
     )
 
@@ -138,11 +151,25 @@ def create_app(service: Service) -> Starlette:
         now_ms=service.now_ms,
         stall_seconds=service.settings.stall_seconds,
     )
+    queries = Queries(
+        authorize=api.token,
+        store=service.store,
+        shards=service.shards,
+        reader=service.reader,
+        now_ms=service.now_ms,
+        limits=Limits(
+            days=service.settings.query_days,
+            groups=service.settings.query_groups,
+            seconds=service.settings.query_seconds,
+        ),
+        retention_days=service.settings.retention_days,
+        stall_seconds=service.settings.stall_seconds,
+    )
     app = Starlette(
-        routes=[*api.routes(), *manual.routes(openapi.document())],
+        routes=[*api.routes(), *queries.routes(), *manual.routes(openapi.document())],
         middleware=[
             Middleware(RequestLog),
-            Middleware(UnlessRecording, _for_readers),
+            Middleware(UnlessRecording, STATS, _for_readers),
             Middleware(CatchAll),
         ],
         exception_handlers={GenmeterError: genmeter_error, HTTPException: http_error},

@@ -4,9 +4,11 @@ from typing import Any, Final
 
 import msgspec
 
-from genmeter import __version__
+from genmeter import __version__, openapi_queries
 from genmeter.bodies import CODINGS, MEDIA_TYPES
 from genmeter.bots import BOTS, FIELDS
+from genmeter.formats import FORMATS
+from genmeter.meta import Meta
 from genmeter.query import MAX_LIMIT
 from genmeter.reader import Head
 from genmeter.records import Record, Rejection
@@ -43,14 +45,20 @@ class Health(msgspec.Struct):
 
 
 _JSON: Final = "application/json"
+_UNCHANGED: Final = "As If-None-Match has it"
+QUERY: Final = "/v2/account/stats/query"
+ROWS: Final = "/v2/account/stats/rows"
+META: Final = "/v2/account/stats/meta"
 _REFUSALS: Final = {
     "400": "What was sent is wrong; the message names every fault",
     "401": "No token, or not a valid one",
     "403": "The token may not do this",
     "404": "There is no such route",
+    "406": "None of the formats there are",
     "405": "The route does not know this method; see Allow",
     "413": "The body is over 16 MiB",
     "415": "The content type or coding is not supported",
+    "422": "Past a limit; the message names it",
     "500": "A fault of the server; its log has the request id",
     "503": "Not possible now; see Retry-After",
 }
@@ -59,11 +67,12 @@ _REFUSALS: Final = {
 def document() -> dict[str, Any]:
     """The whole description, as JSON can carry it."""
     _, schemas = msgspec.json.schema_components(
-        [Record, Rejection, Recorded, Summary, AccountView, Problem, Health],
+        [Record, Rejection, Recorded, Summary, AccountView, Problem, Health, Meta],
         ref_template="#/components/schemas/{name}",
     )
     schemas["Row"] = _row_schema()
     schemas["Stats"] = _stats_schema()
+    schemas |= openapi_queries.schemas()
     return {
         "openapi": "3.1.0",
         "info": {
@@ -172,6 +181,7 @@ def _paths() -> dict[str, Any]:
                 },
             },
         },
+        **_queries(),
         "/v2/account": {
             "get": {
                 "operationId": "getAccount",
@@ -193,6 +203,58 @@ def _paths() -> dict[str, Any]:
                 "summary": "The engine answers a query and the writer moves",
                 "security": [],
                 "responses": _responses("Health", "Both", "503"),
+            }
+        },
+    }
+
+
+def _queries() -> dict[str, Any]:
+    """The routes of questions about ranges."""
+
+    def resource(
+        name: str, text: str, schema: str, parameters: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        refused = ("400", "401", "403", "406", "422", "503")
+        answered = _responses(schema, "The answer", *refused)
+        others = [f for f in FORMATS.values() if f.media_type != _JSON]
+        answered["200"]["content"] |= {f.media_type: {"schema": {}} for f in others}
+        body = {"required": True, "content": {_JSON: {"schema": _ref("Parameters")}}}
+        return {
+            "get": {
+                "operationId": f"get{name}",
+                "summary": text,
+                "parameters": parameters,
+                "responses": answered | {"304": {"description": _UNCHANGED}},
+            },
+            "post": {
+                "operationId": f"post{name}",
+                "summary": f"{text}; the parameters as JSON",
+                "requestBody": body,
+                "responses": answered | _responses(schema, "The answer", "413", "415"),
+            },
+        }
+
+    account = [p for p in openapi_queries.rows_parameters() if p["name"].startswith("account")]
+    return {
+        QUERY: resource(
+            "Query",
+            "Figures of any range: metrics, percentiles, groups, series",
+            "Query",
+            openapi_queries.query_parameters(),
+        ),
+        ROWS: resource(
+            "Rows",
+            "The records of any range, page by page or all of them",
+            "Rows",
+            openapi_queries.rows_parameters(),
+        ),
+        META: {
+            "get": {
+                "operationId": "getMeta",
+                "summary": "What there is to ask about",
+                "parameters": account,
+                "responses": _responses("Meta", "What there is", "400", "401", "403", "422", "503")
+                | {"304": {"description": _UNCHANGED}},
             }
         },
     }

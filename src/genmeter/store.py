@@ -3,7 +3,9 @@
 It knows the SQL and the engine's seam; nothing above it but a migration knows either.
 """
 
+import hashlib
 import logging
+import secrets
 import threading
 from collections.abc import Callable, Generator, Sequence
 from enum import Enum
@@ -55,13 +57,18 @@ class Store:
         next_version: Callable[[int], int] | None = None,
     ) -> None:
         self._engine = engine
+        self._last_change = 0
         self._retention_days = retention_days
         self.shards = len(engine.layout.weights)
         prepare(engine)
         if next_version is None:
             last = max(int(engine.fetch(sql.READ_LAST_WRITE, n) or 0) for n in range(self.shards))
             next_version = _Versions(last)
+            self._changes: dict[str, int] | None = {}
+        else:
+            self._changes = None
         self._next_version = next_version
+        self._since = secrets.token_hex(6)
 
     def shard(self, account: str) -> int:
         """The shard of an account's records, from 0 to ``shards`` - 1."""
@@ -87,13 +94,31 @@ class Store:
             # By day first: to write a date takes longer than all else that is done to a row here.
             one_a_day = {-row.neg_ms // DAY_MS: row for row in latest.values()}
             one_a_month = {utc_date(-row.neg_ms)[:7]: row for row in one_a_day.values()}
-        self._engine.insert(
-            sql.TABLE,
-            sql.COLUMNS,
-            _encode_rows(latest.values()),
-            shard,
-            [sql.witness(row) for row in one_a_month.values()],
-        )
+        try:
+            self._engine.insert(
+                sql.TABLE,
+                sql.COLUMNS,
+                _encode_rows(latest.values()),
+                shard,
+                [sql.witness(row) for row in one_a_month.values()],
+            )
+        finally:
+            if self._changes is not None:  # also where it failed: some may have been stored
+                self._changes |= dict.fromkeys({row.account for row in rows}, version)
+                self._last_change = version
+
+    def state(self, account: str | None) -> str:
+        """A text that changes when the records of an account do, of any account for None.
+
+        Where this process is the only one that writes, nothing has to be read for it. On servers
+        it changes with every insert into the account's shard.
+        """
+        if self._changes is not None:
+            change = self._last_change if account is None else self._changes.get(account, 0)
+            return f"{self._since}-{change}"
+        shards = range(self.shards) if account is None else [self.shard(account)]
+        states = [self._engine.fetch(sql.READ_STATE, shard) for shard in shards]
+        return hashlib.blake2b(b";".join(states), digest_size=12).hexdigest()
 
     def answer(self, question: Question, now_ms: int) -> Generator[Part, None, None]:
         """The rows that answer ``question``, and at the end their tally. Closing it ends the work.
