@@ -213,7 +213,8 @@ class _Ask:
         nothing = dict.fromkeys(self.names, 0)
         if not grouped:
             return Figures(self._read(text.rstrip("\n").split("\t")), {})
-        lines, _, last = text.partition("\n\n")
+        # Where there is no group, the answer begins with the blank line.
+        lines, _, last = ("\n" + text).partition("\n\n")
         keys = bool(self._analysis.edges) + len(self._analysis.group_by)
         groups: Groups = {}
         for line in lines.split("\n"):
