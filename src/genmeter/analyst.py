@@ -221,14 +221,18 @@ class _Ask:
         nothing = dict.fromkeys(self.names, 0)
         if not grouped:
             return Figures(self._read(text.rstrip("\n").split("\t")), {})
-        # Where there is no group, the answer begins with the blank line.
-        lines, _, last = ("\n" + text).partition("\n\n")
+        lines, _, last = text.partition("\n\n")
         keys = bool(self._analysis.edges) + len(self._analysis.group_by)
         groups: Groups = {}
         for line in lines.split("\n"):
             cells = line.split("\t")
-            if len(cells) > keys:
-                groups[_key(self._analysis, cells[:keys])] = self._read(cells[keys:])
+            if len(cells) <= keys:
+                continue
+            sums = self._read(cells[keys:])
+            # Of no records, the line over all may be the first, and an old server makes a group
+            # where the keys are the same for every record.
+            if sums["jobs"]:
+                groups[_key(self._analysis, cells[:keys])] = sums
         total = self._read(last.rstrip("\n").split("\t")[keys:]) if last and groups else nothing
         return Figures(total, groups)
 
