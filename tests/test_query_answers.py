@@ -197,8 +197,8 @@ def test_the_question_comes_back_with_its_defaults(reader: Asker) -> None:
     question = {
         "timezone": "Europe/Berlin", "from": "2026-03-29", "to": "2026-03-30", "bot": "kling",
         "bot!": "luma", "model": ["veo-*", "\\*", "(empty)", "\\(empty)", "a,b"],
-        "code!": [404, "5xx"], "min_msec": 0, "max_msec": 7, "interval": "auto", "metrics": "p50", "group_by": "model",
-        "top": 3, "compare": "previous",
+        "code!": [404, "5xx"], "min_msec": 0, "max_msec": 7, "interval": "auto",
+        "metrics": "p50", "group_by": "model", "top": 3, "compare": "previous",
     }  # fmt: skip
     expected = {
         "account": [ACCOUNTS[1]],
