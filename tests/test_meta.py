@@ -9,9 +9,9 @@ import pytest
 from genmeter.bots import BOTS
 from tests.asking import METRICS, NOW_MS, Maker
 from tests.reference.question import Given
-from tests.reference.records import Row, attempts
+from tests.reference.records import Row, attempts, stored
 from tests.support import NOON_MS, Client, Running, job
-from tests.world import META, QUERY, ROWS, Answer, World
+from tests.world import META, QUERY, ROWS, Answer
 
 KEYS: Final = (
     "account", "accounts", "bots", "dimensions", "metrics", "intervals", "formats", "limits",
@@ -100,15 +100,12 @@ def test_the_values_are_those_of_the_records(service: Running) -> None:
     accounts = [f"{name}-a", f"{name}-b", f"{name}-c"]
     admin = service.client(("admin",), accounts[0])
     reader = service.client(("read",), accounts[1])
-    world = World(service)
-    for record in Maker(7, accounts).records(120):
+    records = Maker(7, accounts).records(120)
+    for record in records:
         record["jobid"] += f"-{next(_numbers)}"  # nothing is sent again
-        world.records.append(record)
     for start in range(0, 120, 40):
-        admin.record(*world.records[start : start + 40])
-        sent = [one for one in world.records[: start + 40]]
-        rows = World(service)
-        rows.records = sent
+        admin.record(*records[start : start + 40])
+        rows = stored(records[: start + 40])
         for asker, params, whose in (
             (reader, {}, accounts[1:2]),
             (admin, {}, accounts[:1]),
@@ -116,7 +113,7 @@ def test_the_values_are_those_of_the_records(service: Running) -> None:
             (admin, {"account": f"{name}-*"}, accounts),
             (admin, {"account": f"{accounts[0]},{accounts[2]}"}, [accounts[0], accounts[2]]),
         ):
-            mine = [row for row in rows.rows() if row["account"] in whose]
+            mine = [row for row in rows if row["account"] in whose]
             answer = meta(asker, **params)
             assert answer["dimensions"] == present(mine), params
             assert answer["records"] == len(mine)
