@@ -45,7 +45,7 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="module")
 def asked(shared_service: Running) -> Iterator[World]:
     """The shared service with many records of three accounts."""
-    with world(shared_service, seed=1, count=450) as made:
+    with world(shared_service, seed=1, count=400) as made:
         yield made
 
 
@@ -72,31 +72,31 @@ def few(count: int) -> settings:
     )
 
 
-@few(40)
+@few(25)
 @given(question=figure_questions(ACCOUNTS))
 def test_figures_of_any_accounts(asked: World, admin: Asker, question: Given) -> None:
     asked.check_figures(admin, question)
 
 
-@few(25)
+@few(12)
 @given(question=figure_questions(()))
 def test_figures_of_ones_own(asked: World, reader: Asker, question: Given) -> None:
     asked.check_figures(reader, question)
 
 
-@few(25)
+@few(15)
 @given(question=row_questions(ACCOUNTS))
 def test_rows_of_any_accounts(asked: World, admin: Asker, question: Given) -> None:
     asked.check_rows(admin, question)
 
 
-@few(15)
+@few(8)
 @given(question=row_questions(()))
 def test_rows_of_ones_own(asked: World, reader: Asker, question: Given) -> None:
     asked.check_rows(reader, question)
 
 
-@few(6)
+@few(4)
 @given(
     seed=st.integers(0, 2**32),
     count=st.integers(1, 12),
@@ -124,7 +124,7 @@ def test_hours_of_days_on_which_clocks_change(asked: World, admin: Asker) -> Non
         ("Africa/Casablanca", "2026-03-22", "2026-03-23"),
     ):
         question = {"account": "asks-*", "timezone": zone, "from": day, "to": after}
-        for interval in ("15m", "1h", "1d", "1w"):
+        for interval in ("15m", "1h"):
             answer = asked.check_figures(admin, question | {"interval": interval})
             assert answer["total"]["jobs"] > 0
         asked.check_figures(admin, question | {"interval": "1d", "compare": "previous"})
@@ -155,7 +155,7 @@ def test_what_is_sent_again_counts_once_and_as_it_was_last(asked: World) -> None
     kept = {name: record[name] for name in ("account", "bot", "timestamp", "jobid")}
     for again in (record, record | {"code": 429}, kept | plain, record | {"model": "z"}):
         asked.send(asker, [again])
-        for group_by in DIMENSIONS:
+        for group_by in ("model", "captchaProvider", "captchaRetry"):
             answer = asked.check_figures(asker, {"group_by": group_by, "metrics": list(METRICS)})
             assert answer["total"]["jobs"] == 1
         asked.check_rows(asker, {})
@@ -340,8 +340,8 @@ def pages(asker: Asker, given: Given, limit: int) -> Iterator[Answer]:
         page = asker.get(ROWS, given | {"limit": limit, "cursor": page["next_cursor"]}).json()
 
 
-@few(8)
-@given(question=row_questions(ACCOUNTS), limit=st.integers(20, 60))
+@few(4)
+@given(question=row_questions(ACCOUNTS), limit=st.integers(30, 60))
 def test_pages_are_the_whole_in_pieces(
     asked: World, admin: Asker, question: Given, limit: int
 ) -> None:
@@ -354,24 +354,27 @@ def test_pages_are_the_whole_in_pieces(
         assert admin.answer(ROWS, question | again)["data"] == whole[limit : 2 * limit]
 
 
-@pytest.mark.parametrize("order", ["newest", "oldest"])
-def test_small_pages_of_equal_times_while_records_arrive(asked: World, order: str) -> None:
+@pytest.mark.parametrize(
+    ("order", "limits"), [("newest", (1, 3, 5, 7)), ("oldest", (2, 4, 6))], ids=["newest", "oldest"]
+)
+def test_small_pages_of_equal_times_while_records_arrive(
+    asked: World, order: str, limits: tuple[int, ...]
+) -> None:
     """What was there before is neither repeated nor left out; what comes may be in it or not."""
     name = f"pages{next(_numbers)}"
     asker = asked.asker(name, "admin")
     common = {"config": "c", "endpoint": "e", "code": 200, "msec": 1}
     before = [
         common | {"account": account, "bot": bot, "timestamp": NOW_MS - n // 3, "jobid": jobid}
-        for n, jobid in enumerate(("j", "j1", "é", 'j"', "j\\", "J", "j1", ""))
+        for n, jobid in enumerate(("j", "j1", "é", 'j"', "j\\", "J"))
         for bot in ("luma", "kling")
         for account in (name, f"{name}b")
-        if jobid
     ]
     asked.send(asker, before)
     question: Given = {"account": f"{name}*", "order": order, "last": "5m"}
     there = asked.check_rows(asker, question)["data"]
     assert len(there) == len(before)
-    for limit in range(1, 8):
+    for limit in limits:
         found: list[dict[str, Any]] = []
         for number, page in enumerate(pages(asker, question, limit)):
             found += page["data"]
@@ -427,7 +430,7 @@ def test_rows_can_be_recorded_elsewhere(asked: World, admin: Asker) -> None:
 @pytest.mark.parametrize("bot", BOTS)
 def test_the_contracts_summary_says_the_same(asked: World, reader: Asker, bot: str) -> None:
     days = {row["ms"] // DAY for row in asked.rows() if row["account"] == reader.account}
-    busy = sorted(days)[-3:] + sorted(days)[:2]
+    busy = sorted(days)[-2:] + sorted(days)[:1]
     for day in busy:
         date = times.iso(day * DAY, UTC)[:10]
         question = {"bot": bot, "from": day * DAY, "to": (day + 1) * DAY}
@@ -471,7 +474,7 @@ def test_the_contracts_summary_says_the_same(asked: World, reader: Asker, bot: s
 # Tenants
 
 
-@few(25)
+@few(15)
 @given(question=figure_questions(ACCOUNTS), rows=st.booleans())
 def test_c23_nobody_sees_another_account_whatever_they_ask(
     asked: World, reader: Asker, question: Given, rows: bool
@@ -503,17 +506,17 @@ INJECTIONS: Final = (
 @pytest.mark.parametrize("field", [*DIMENSIONS, "jobid", "account", "account!", "model!"])
 def test_c23_no_filter_opens_another_account(asked: World, reader: Asker, field: str) -> None:
     mine = sum(row["account"] == reader.account for row in asked.rows())
-    for text in INJECTIONS:
-        for response in (
-            reader.get(QUERY, ALL_TIME | {field: text}),
-            reader.post(QUERY, ALL_TIME | {field: [text]}),
-            reader.post(ROWS, ALL_TIME | {field: [text]}),
-        ):
-            if response.status_code == 200:
-                found = response.json()
-                assert (found["total"]["jobs"] if "total" in found else found["count"]) <= mine
-            else:
-                assert response.status_code in (400, 403), response.text
+    together = ALL_TIME | {field: list(INJECTIONS)}
+    for response in (
+        *(reader.get(QUERY, ALL_TIME | {field: text}) for text in INJECTIONS[:4]),
+        reader.post(QUERY, together),
+        reader.post(ROWS, together),
+    ):
+        if response.status_code == 200:
+            found = response.json()
+            assert (found["total"]["jobs"] if "total" in found else found["count"]) <= mine
+        else:
+            assert response.status_code in (400, 403), response.text
 
 
 def test_the_pool_of_records_is_worth_asking_about(asked: World) -> None:
