@@ -70,7 +70,9 @@ class Service:
                 # Several services may write to one ClickHouse, but only one to a folder.
                 next_version=accounts.next_version if settings.clickhouse else None,
             )
-            self.shards = Shards(engine, memory_mb=settings.engine_memory_mb * 3 // 4)
+            self.shards = Shards(
+                engine, store.settled, memory_mb=settings.engine_memory_mb * 3 // 4
+            )
             self.reader = opening.enter_context(
                 Reader(store.answer, threads=settings.readers, folder=settings.data / "spool")
             )
