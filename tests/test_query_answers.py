@@ -355,7 +355,7 @@ def test_pages_are_the_whole_in_pieces(
 
 
 @pytest.mark.parametrize(
-    ("order", "limits"), [("newest", (1, 3, 5, 7)), ("oldest", (2, 4, 6))], ids=["newest", "oldest"]
+    ("order", "limits"), [("newest", (1, 5)), ("oldest", (3, 7))], ids=["newest", "oldest"]
 )
 def test_small_pages_of_equal_times_while_records_arrive(
     asked: World, order: str, limits: tuple[int, ...]
@@ -366,7 +366,7 @@ def test_small_pages_of_equal_times_while_records_arrive(
     common = {"config": "c", "endpoint": "e", "code": 200, "msec": 1}
     before = [
         common | {"account": account, "bot": bot, "timestamp": NOW_MS - n // 3, "jobid": jobid}
-        for n, jobid in enumerate(("j", "j1", "é", 'j"', "j\\", "J"))
+        for n, jobid in enumerate(("j", "j1", "é", "J"))
         for bot in ("luma", "kling")
         for account in (name, f"{name}b")
     ]
