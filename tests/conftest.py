@@ -14,6 +14,7 @@ from tests.servers.settings import address, on_cluster, on_postgres, on_server
 from tests.support import NOON_MS, Client, Running, running
 
 pytest_plugins = ["tests.servers.fixtures"]
+pytest.register_assert_rewrite("tests.world")
 
 
 @pytest.fixture(scope="session", params=["embedded", "server", "newest", "cluster"])

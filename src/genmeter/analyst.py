@@ -216,8 +216,13 @@ class _Ask:
         groups: Groups = {}
         for line in lines.split("\n"):
             cells = line.split("\t")
-            if len(cells) > keys:
-                groups[_key(self._analysis, cells[:keys])] = self._read(cells[keys:])
+            if len(cells) <= keys:
+                continue
+            sums = self._read(cells[keys:])
+            # Of no records, the line over all may be the first, and an old server makes a group
+            # where the keys are the same for every record.
+            if sums["jobs"]:
+                groups[_key(self._analysis, cells[:keys])] = sums
         total = self._read(last.rstrip("\n").split("\t")[keys:]) if last and groups else nothing
         return Figures(total, groups)
 
