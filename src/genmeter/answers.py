@@ -96,7 +96,7 @@ def headers(
     chosen: Selection, what: str, format_: Format, count: int, sha256: str
 ) -> dict[str, str]:
     """What tells a whole body from one that was cut off, and a name for its file."""
-    found = {"Genmeter-Rows": str(count), "Genmeter-SHA256": sha256}
+    found = {"Genmeter-Rows": str(count), "Genmeter-SHA256": sha256, "Vary": "Accept"}
     if format_.name != "json":
         whose = chosen.account or "accounts"
         start = local_day(chosen.start_ms, chosen.zone)

@@ -366,10 +366,11 @@ def values(
     if after_version:
         where += f" AND version > {after_version:d}"
     columns = [dimension.column for dimension in dimensions]
-    lists = [
-        f"arrayStringConcat(groupUniqArray({most:d})({_as_text(dimension)}), {quote(SEPARATOR)})"
-        for dimension in dimensions
-    ]
+    lists = []
+    for dimension in dimensions:
+        # The oldest server's function takes no limit of its own.
+        found = f"arraySlice(groupUniqArray({_as_text(dimension)}), 1, {most:d})"
+        lists.append(f"arrayStringConcat({found}, {quote(SEPARATOR)})")
     return f"SELECT {', '.join(lists)} FROM {sql.source(columns, where, pieces)}"
 
 
