@@ -73,7 +73,7 @@ class Api:
         return await (self._record if request.method == "POST" else self._ask)(request)
 
     async def _ask(self, request: Request) -> Response:
-        token = await self._token(request)
+        token = await self.token(request)
         token.require("read")
         now_ms = self._now_ms()
         question = query.parse(
@@ -85,7 +85,7 @@ class Api:
         return _Answer(self._reader, question, now_ms, self._stall_seconds)
 
     async def _record(self, request: Request) -> Response:
-        token = await self._token(request)
+        token = await self.token(request)
         token.require("write")
         lines = bodies.is_lines(request.headers.get("content-type", ""))
         with self._budget.claim() as take:
@@ -116,7 +116,7 @@ class Api:
         return records.decode(body, lines=lines, limits=limits, new_jobid=self._job_ids)
 
     async def _account(self, request: Request) -> Response:
-        token = await self._token(request)
+        token = await self.token(request)
         return _json(
             openapi.AccountView(
                 id=token.id, name=token.name, created=iso(token.created_ms), scopes=token.scopes
@@ -142,7 +142,7 @@ class Api:
     async def _openapi(self, _: Request) -> Response:
         return Response(self._description, media_type="application/json")
 
-    async def _token(self, request: Request) -> Token:
+    async def token(self, request: Request) -> Token:
         """The token that asks; UnauthorizedError where there is none in force (C1)."""
         headers = request.headers.getlist("authorization")
         scheme, _, text = headers[0].partition(" ") if len(headers) == 1 else ("", "", "")

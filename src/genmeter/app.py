@@ -1,7 +1,7 @@
 """Opens the parts of the service in their order, closes them in reverse, and makes the app."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import TracebackType
 from typing import Self
@@ -15,12 +15,15 @@ from starlette_compress import CompressMiddleware
 
 from genmeter import openapi
 from genmeter.accounts import Accounts
+from genmeter.administration import Administration
 from genmeter.api import Api
 from genmeter.clock import now_ms as machine_ms
 from genmeter.config import ServerSettings
 from genmeter.engine import Engine
 from genmeter.engine.clickhouse import ClickHouse
 from genmeter.errors import GenmeterError
+from genmeter.events import Events
+from genmeter.live import Live
 from genmeter.middleware import (
     CatchAll,
     RequestLog,
@@ -29,17 +32,19 @@ from genmeter.middleware import (
     http_error,
 )
 from genmeter.reader import Reader
+from genmeter.records import Row
 from genmeter.store import Store
 from genmeter.tasks import Task, Tasks
 from genmeter.tokens import Tokens
-from genmeter.web import manual
+from genmeter.web import manual, page
 from genmeter.writer import Writer
 
 _EXPIRE_SECONDS = 3600.0
 
 
 class Service:
-    """The parts of a running service: ``accounts``, ``tokens``, ``store``, ``reader``, ``writer``.
+    """The parts of a running service: ``accounts``, ``tokens``, ``store``, ``live``, ``reader``,
+    ``writer``.
 
     ``now_ms`` is its clock. Use as a context manager: entering raises StartError where the
     service cannot run as set, leaving stores what waits in the queue before the engine closes.
@@ -66,12 +71,19 @@ class Service:
                 # Several services may write to one ClickHouse, but only one to a folder.
                 next_version=accounts.next_version if settings.clickhouse else None,
             )
+            alone = settings.clickhouse is None
+            self.live = live = Live(store, alone=alone, now_ms=self.now_ms)
+
+            def insert(rows: Sequence[Row], shard: int) -> None:
+                store.insert(rows, self.now_ms(), shard)
+                live.stored()
+
             self.reader = opening.enter_context(
                 Reader(store.answer, threads=settings.readers, folder=settings.data / "spool")
             )
             self.writer = opening.enter_context(
                 Writer(
-                    lambda rows, shard: store.insert(rows, self.now_ms(), shard),
+                    insert,
                     queue_rows=settings.queue_rows,
                     lanes=store.shards,
                     lane_of=store.shard,
@@ -138,8 +150,16 @@ def create_app(service: Service) -> Starlette:
         now_ms=service.now_ms,
         stall_seconds=service.settings.stall_seconds,
     )
+    administration = Administration(service.accounts, api.token, service.now_ms)
+    events = Events(service.live, api.token, stall_seconds=service.settings.stall_seconds)
     app = Starlette(
-        routes=[*api.routes(), *manual.routes(openapi.document())],
+        routes=[
+            *api.routes(),
+            *events.routes(),
+            *administration.routes(),
+            *manual.routes(openapi.document()),
+            *page.routes(),
+        ],
         middleware=[
             Middleware(RequestLog),
             Middleware(UnlessRecording, _for_readers),

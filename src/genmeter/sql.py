@@ -14,11 +14,12 @@ Two choices shape the text (measurements: docs/decisions.md):
 
 import hashlib
 import itertools
+from collections.abc import Collection
 from typing import Final
 
 import msgspec
 
-from genmeter.bots import fields
+from genmeter.bots import FIELDS, fields
 from genmeter.query import Question
 from genmeter.records import Row
 
@@ -252,6 +253,49 @@ def _row(bot: str) -> str:
             after = mark if field.column == "jobid" else ""
             parts += f'{comma}"{field.key}":"\', {value}, \'"{after}'
     return f"concat({parts}{_escaped(ROW_END)}')"
+
+
+def arrivals(
+    accounts: Collection[str] | None,
+    *,
+    oldest_ms: int,
+    after: tuple[int, int],
+    version: int,
+    limit: int,
+) -> str:
+    """The next records in the order of their versions: version, number, account, bot and row.
+
+    ``after`` is the version and number of the one before, ``version`` the last to look at. The
+    number tells the records of one version apart, and is the same whenever they are read.
+    """
+    number = (
+        "reinterpretAsUInt64(substring(MD5(concat("
+        "account, '\\t', bot, '\\t', toString(neg_ms), '\\t', jobid)), 1, 8))"
+    )
+    terms = [f"neg_ms <= {-oldest_ms:d}", f"version >= {after[0]:d}", f"version <= {version:d}"]
+    terms.append(f"(version > {after[0]:d} OR {number} > {after[1]:d})")
+    if accounts is not None:
+        terms.insert(0, f"account IN ({', '.join(map(quote, sorted(accounts)))})")
+    columns = f"version, {number} AS number, account, bot, {_full_row()} AS line"
+    return (
+        f"SELECT {columns} FROM {TABLE} WHERE {' AND '.join(terms)} "
+        f"ORDER BY version, number LIMIT {limit:d}"
+    )
+
+
+def _full_row() -> str:
+    """An expression that writes all there is to say of a record as JSON, keys as in an answer."""
+    parts = f"'{{\"timestamp\":\"', {_TIMESTAMP}, '\",\"account\":\"', {_escape('account')}, "
+    parts += f"'\",\"bot\":\"', {_escape('bot')}, '\""
+    for field in FIELDS[1:]:
+        if field.optional:
+            value = f"ifNull(toString({field.column}), 'null')"
+            parts += f",\"{field.key}\":', {value}, '"
+        elif field.kind == "number":
+            parts += f",\"{field.key}\":', toString({field.column}), '"
+        else:
+            parts += f',"{field.key}":"\', {_escape(field.column)}, \'"'
+    return f"concat({parts}}}')"
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):

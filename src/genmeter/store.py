@@ -5,7 +5,7 @@ It knows the SQL and the engine's seam; nothing above it but a migration knows e
 
 import logging
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from enum import Enum
 from typing import Final
 
@@ -38,6 +38,16 @@ Rows are JSON, each with a comma before it.
 """
 
 
+class Arrival(msgspec.Struct, frozen=True):
+    """A stored record: its place among all by ``version`` and then ``number``, and its JSON."""
+
+    version: int
+    number: int
+    account: str
+    bot: str
+    row: bytes
+
+
 class Store:
     """The records of all accounts, on one shard or several.
 
@@ -58,9 +68,13 @@ class Store:
         self._retention_days = retention_days
         self.shards = len(engine.layout.weights)
         prepare(engine)
+        self.written = 0
+        """The version of the last insert that ended well; all before it are in every answer, where
+        nobody else writes."""
         if next_version is None:
             last = max(int(engine.fetch(sql.READ_LAST_WRITE, n) or 0) for n in range(self.shards))
             next_version = _Versions(last)
+            self.written = last
         self._next_version = next_version
 
     def shard(self, account: str) -> int:
@@ -94,6 +108,40 @@ class Store:
             shard,
             [sql.witness(row) for row in one_a_month.values()],
         )
+        self.written = version
+
+    def mark(self, now_ms: int) -> int:
+        """A version above all given out before, and below all that will be."""
+        return self._next_version(now_ms)
+
+    def arrivals(
+        self,
+        accounts: Collection[str] | None,
+        *,
+        now_ms: int,
+        after: tuple[int, int],
+        version: int,
+        limit: int,
+    ) -> list[Arrival]:
+        """The first ``limit`` records, in the order in which they were stored, behind ``after``.
+
+        Of some accounts, or of all; up to ``version``. One that was stored again since may be
+        there as it was before, too.
+        """
+        shards = range(self.shards)
+        if accounts is not None:
+            shards_of = {self.shard(account) for account in accounts}
+            shards = [shard for shard in shards if shard in shards_of]
+        found = []
+        for shard in shards:
+            mine = accounts and [one for one in accounts if self.shard(one) == shard]
+            statement = sql.arrivals(
+                mine, oldest_ms=self.oldest_ms(now_ms), after=after, version=version, limit=limit
+            )
+            for line in self._engine.fetch(statement, shard).splitlines():
+                stamp, number, account, bot, row = line.split(b"\t", 4)
+                found.append(Arrival(int(stamp), int(number), account.decode(), bot.decode(), row))
+        return sorted(found, key=lambda one: (one.version, one.number))[:limit]
 
     def answer(self, question: Question, now_ms: int) -> Generator[Part, None, None]:
         """The rows that answer ``question``, and at the end their tally. Closing it ends the work.
