@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
@@ -119,7 +119,7 @@ class Administration:
                 ) from error
 
 
-def _view(token: Token, now_ms: int) -> dict[str, object]:
+def _view(token: Token, now_ms: int) -> dict[str, Any]:
     return {
         "id": token.id,
         "account": token.account,

@@ -10,7 +10,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Send
 
 from genmeter import bodies, openapi, query, records
 from genmeter.accounts import Token
@@ -19,12 +19,15 @@ from genmeter.errors import UnauthorizedError, UnavailableError
 from genmeter.middleware import ACCOUNT
 from genmeter.query import Question
 from genmeter.reader import Reader
+from genmeter.sending import Streamed
 from genmeter.store import Store
 from genmeter.tokens import Tokens
 from genmeter.writer import Writer
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+STATS: Final = "/v2/account/stats"
 
 STUCK_S: Final = 10.0
 """An INSERT that runs for longer than this makes the service not ready."""
@@ -62,7 +65,7 @@ class Api:
     def routes(self) -> list[Route]:
         """Every JSON route there is."""
         return [
-            Route("/v2/account/stats", self._stats, methods=["GET", "POST"]),
+            Route(STATS, self._stats, methods=["GET", "POST"]),
             Route("/v2/account", self._account, methods=["GET"]),
             Route("/healthz", self._health, methods=["GET"]),
             Route("/readyz", self._ready, methods=["GET"]),
@@ -156,53 +159,21 @@ class Api:
         return token
 
 
-class _Answer(Response):
-    """Sends an answer while it is still being read, to a client that may be slow or go away."""
+class _Answer(Streamed):
+    """The rows of a question with their summary."""
 
     def __init__(
         self, reader: Reader, question: Question, now_ms: int, stall_seconds: float
     ) -> None:
-        super().__init__(media_type="application/json")
+        super().__init__("application/json", stall_seconds)
         self._reader = reader
         self._question = question
         self._now_ms = now_ms
-        self._stall_seconds = stall_seconds
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises before the first byte where there is no answer, TimeoutError on a stall."""
-        sending = asyncio.create_task(self._send(send))
-        watching = asyncio.create_task(_disconnected(receive))
-        try:
-            await asyncio.wait((sending, watching), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            if not sending.done():
-                sending.cancel()
-            watching.cancel()
-            await asyncio.gather(sending, watching, return_exceptions=True)
-        if not sending.cancelled():
-            sending.result()
-
-    async def _send(self, send: Send) -> None:
+    async def send(self, send: Send) -> None:
+        """Send it all."""
         async with self._reader.answer(self._question, self._now_ms) as body:
-            # A client that is told the length notices an answer that breaks off, and need not take
-            # chunks apart.
-            self.headers["content-length"] = str(body.size)
-            await send(
-                {
-                    "type": "http.response.start",
-                    "status": self.status_code,
-                    "headers": self.raw_headers,
-                }
-            )
-            async for piece in body.pieces:
-                async with asyncio.timeout(self._stall_seconds):
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+            await self.send_all(send, body.size, body.pieces)
 
 
 class _JobIds:

@@ -16,7 +16,7 @@ from starlette_compress import CompressMiddleware
 from genmeter import openapi
 from genmeter.accounts import Accounts
 from genmeter.administration import Administration
-from genmeter.api import Api
+from genmeter.api import STATS, Api
 from genmeter.clock import now_ms as machine_ms
 from genmeter.config import ServerSettings
 from genmeter.engine import Engine
@@ -24,6 +24,7 @@ from genmeter.engine.clickhouse import ClickHouse
 from genmeter.errors import GenmeterError
 from genmeter.events import Events
 from genmeter.live import Live
+from genmeter.meta import Limits
 from genmeter.middleware import (
     CatchAll,
     RequestLog,
@@ -31,8 +32,10 @@ from genmeter.middleware import (
     genmeter_error,
     http_error,
 )
+from genmeter.queries import Queries
 from genmeter.reader import Reader
 from genmeter.records import Row
+from genmeter.shards import Shards
 from genmeter.store import Store
 from genmeter.tasks import Task, Tasks
 from genmeter.tokens import Tokens
@@ -43,8 +46,7 @@ _EXPIRE_SECONDS = 3600.0
 
 
 class Service:
-    """The parts of a running service: ``accounts``, ``tokens``, ``store``, ``live``, ``reader``,
-    ``writer``.
+    """The parts of a running service: ``accounts``, ``tokens``, ``store`` and those that use it.
 
     ``now_ms`` is its clock. Use as a context manager: entering raises StartError where the
     service cannot run as set, leaving stores what waits in the queue before the engine closes.
@@ -78,6 +80,7 @@ class Service:
                 store.insert(rows, self.now_ms(), shard)
                 live.stored()
 
+            self.shards = Shards(engine, memory_mb=settings.engine_memory_mb * 3 // 4)
             self.reader = opening.enter_context(
                 Reader(store.answer, threads=settings.readers, folder=settings.data / "spool")
             )
@@ -135,7 +138,16 @@ def _for_readers(app: ASGIApp) -> ASGIApp:
         allow_origins=["*"],
         allow_methods=["*"],
         allow_headers=["*"],
-        expose_headers=["X-Request-Id", "Retry-After"],
+        expose_headers=[
+            "Content-Disposition",
+            "ETag",
+            "Genmeter-Next-Cursor",
+            "Genmeter-Rows",
+            "Genmeter-SHA256",
+            "Link",
+            "Retry-After",
+            "X-Request-Id",
+        ],
         max_age=86_400,
     )
 
@@ -150,11 +162,26 @@ def create_app(service: Service) -> Starlette:
         now_ms=service.now_ms,
         stall_seconds=service.settings.stall_seconds,
     )
+    queries = Queries(
+        authorize=api.token,
+        store=service.store,
+        shards=service.shards,
+        reader=service.reader,
+        now_ms=service.now_ms,
+        limits=Limits(
+            days=service.settings.query_days,
+            groups=service.settings.query_groups,
+            seconds=service.settings.query_seconds,
+        ),
+        retention_days=service.settings.retention_days,
+        stall_seconds=service.settings.stall_seconds,
+    )
     administration = Administration(service.accounts, api.token, service.now_ms)
     events = Events(service.live, api.token, stall_seconds=service.settings.stall_seconds)
     app = Starlette(
         routes=[
             *api.routes(),
+            *queries.routes(),
             *events.routes(),
             *administration.routes(),
             *manual.routes(openapi.document()),
@@ -162,7 +189,7 @@ def create_app(service: Service) -> Starlette:
         ],
         middleware=[
             Middleware(RequestLog),
-            Middleware(UnlessRecording, _for_readers),
+            Middleware(UnlessRecording, STATS, _for_readers),
             Middleware(CatchAll),
         ],
         exception_handlers={GenmeterError: genmeter_error, HTTPException: http_error},

@@ -199,6 +199,30 @@ SETTINGS: Final = (
         help="Questions the engine works on at the same time; further ones wait.",
     ),
     Setting(
+        name="query_days",
+        read=_integer(1, 36_500),
+        default="400",
+        metavar="N",
+        commands=_SERVER,
+        help="The longest range that a query may ask about, days.",
+    ),
+    Setting(
+        name="query_groups",
+        read=_integer(1, 1_000_000),
+        default="10000",
+        metavar="N",
+        commands=_SERVER,
+        help="The most groups that the answer to a query may have.",
+    ),
+    Setting(
+        name="query_seconds",
+        read=_integer(1, 3600),
+        default="30",
+        metavar="N",
+        commands=_SERVER,
+        help="How long a query may take; a longer one is ended.",
+    ),
+    Setting(
         name="engine_memory_mb",
         read=_integer(256, 1_048_576),
         default="1500",
@@ -401,6 +425,9 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     retention_days: int
     queue_rows: int
     readers: int
+    query_days: int
+    query_groups: int
+    query_seconds: int
     engine_memory_mb: int
     engine_threads: int
     stall_seconds: int

@@ -7,10 +7,13 @@
     ├── UnauthorizedError            401           no token, or not a valid one (C1)
     ├── ForbiddenError               403           a valid token without the right
     ├── NotFoundError                404           there is no such thing
+    ├── NotAcceptableError           406           no format that the client would take
     ├── TooLargeError                413           a body over the limit (R1)
     ├── UnsupportedMediaError        415           a content type or coding nobody asked for
+    ├── LimitError                   422           a question past a limit; the message names it
     ├── UnavailableError             503           the service cannot do it now; try again
     │   ├── EngineError                            the engine refused or failed a statement
+    │   │   └── EngineLimitError                   it took more memory or time than it may
     │   ├── AccountsError                          the accounts database does not answer
     │   ├── WriteError                             the INSERT that held these records failed (R5)
     │   └── QueueFullError                         the writer's queue has no room (R7)
@@ -75,6 +78,18 @@ class UnsupportedMediaError(GenmeterError):
     status = 415
 
 
+class NotAcceptableError(GenmeterError):
+    """The client takes none of the formats there are."""
+
+    status = 406
+
+
+class LimitError(GenmeterError):
+    """A question past a limit of time, memory or size; the message names the limit."""
+
+    status = 422
+
+
 class UnavailableError(GenmeterError):
     """The service cannot do it now; the same request may succeed later."""
 
@@ -84,6 +99,10 @@ class UnavailableError(GenmeterError):
 
 class EngineError(UnavailableError):
     """The engine refused or failed a statement. Its own words are for the log, not for clients."""
+
+
+class EngineLimitError(EngineError):
+    """A statement took more memory or time than the engine gives to one."""
 
 
 class AccountsError(UnavailableError):

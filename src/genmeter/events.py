@@ -1,4 +1,4 @@
-"""``GET /v2/account/stats/live``: records as server-sent events, for as long as a client listens."""
+"""``GET /v2/account/stats/live``: records as server-sent events, while a client listens."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -7,13 +7,14 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Send
 
 from genmeter.accounts import Token
 from genmeter.bots import BOTS
 from genmeter.errors import BadRequestError, ForbiddenError, UnauthorizedError
 from genmeter.live import HEARTBEAT_S, Live, place
 from genmeter.records import ACCOUNT_NAME, ACCOUNT_RULE
+from genmeter.sending import Streamed
 
 _KNOWN: Final = ("account", "bot")
 
@@ -73,10 +74,8 @@ def _asked(request: Request, token: Token) -> tuple[str | None, tuple[str, ...] 
     return None if account == "*" else account, None if not bots or "all" in bots else bots
 
 
-class _Stream(Response):
+class _Stream(Streamed):
     """Sends events until the client goes away, takes nothing for too long, or may no more."""
-
-    media_type = "text/event-stream"
 
     def __init__(
         self,
@@ -84,38 +83,36 @@ class _Stream(Response):
         still_allowed: Callable[[], Awaitable[None]],
         stall_seconds: float,
     ) -> None:
-        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
-        del self.headers["content-length"]
+        super().__init__("text/event-stream", stall_seconds)
+        self.headers["cache-control"] = "no-store"
+        self.headers["x-accel-buffering"] = "no"  # a proxy must not gather them
         self._events = events
         self._still_allowed = still_allowed
-        self._stall_seconds = stall_seconds
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises before the first byte where there is nothing to follow, TimeoutError on a stall."""
-        tasks = [
-            asyncio.create_task(work)
-            for work in (self._send(send), self._watch_token(), _disconnected(receive))
-        ]
+    async def send(self, send: Send) -> None:
+        """Send what comes. What is known to be wrong is raised before the first byte."""
+        watching = asyncio.create_task(self._watch_token())
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await self._events.aclose()
-        if not tasks[0].cancelled():
-            tasks[0].result()
-        else:
+            first = await anext(self._events)
+            start = {"status": self.status_code, "headers": self.raw_headers}
+            await send({"type": "http.response.start", **start})
+            await self._send_piece(send, first)
+            while not watching.done():
+                coming = asyncio.ensure_future(anext(self._events))
+                await asyncio.wait((coming, watching), return_when=asyncio.FIRST_COMPLETED)
+                if not coming.done():
+                    coming.cancel()
+                    await asyncio.gather(coming, return_exceptions=True)
+                    break
+                try:
+                    await self._send_piece(send, coming.result())
+                except StopAsyncIteration:
+                    break
             await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _send(self, send: Send) -> None:
-        first = await anext(self._events)
-        start = {"status": self.status_code, "headers": self.raw_headers}
-        await send({"type": "http.response.start", **start})
-        await self._send_piece(send, first)
-        async for piece in self._events:
-            await self._send_piece(send, piece)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+            await self._events.aclose()
 
     async def _send_piece(self, send: Send, piece: bytes) -> None:
         async with asyncio.timeout(self._stall_seconds):
@@ -129,8 +126,3 @@ class _Stream(Response):
                 await self._still_allowed()
             except (UnauthorizedError, ForbiddenError):
                 return
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

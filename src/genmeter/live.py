@@ -6,7 +6,8 @@ queue, and the writer does no more than say that there is something new. What se
 for is read once.
 
 One process over its own folder knows the last version that is on disk. Over servers others write,
-too, and a version that was given out may not be there yet: what is read is held back for ``HOLD_S``.
+too, and a version that was given out may not be there yet: what is read is held back for a
+moment (``HOLD_S``).
 """
 
 import asyncio

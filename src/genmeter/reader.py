@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
-from genmeter.errors import EngineError
+from genmeter.errors import EngineError, GenmeterError
 from genmeter.query import Question
 from genmeter.spool import Spool
 from genmeter.store import Again, Part
@@ -45,8 +45,8 @@ class Body(NamedTuple):
     pieces: AsyncIterator[bytes | memoryview]
 
 
-class _GoneError(Exception):
-    """The client went away; nobody wants the rest."""
+def _nobody() -> None:
+    """Nobody wants to know."""
 
 
 class Reader:
@@ -75,9 +75,15 @@ class Reader:
         self._closing.set()
         self._pool.shutdown(cancel_futures=True)
 
-    async def run(self, function: Callable[[], T]) -> T:
-        """The result of ``function``, run on one of the threads."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function)
+    async def run(self, function: Callable[[], T], started: Callable[[], None] = _nobody) -> T:
+        """The result of ``function``, run on one of the threads; ``started`` is called before."""
+        loop = asyncio.get_running_loop()
+
+        def work() -> T:
+            loop.call_soon_threadsafe(started)
+            return function()
+
+        return await loop.run_in_executor(self._pool, work)
 
     @contextlib.asynccontextmanager
     async def answer(self, question: Question, now_ms: int) -> AsyncIterator[Body]:
@@ -87,55 +93,80 @@ class Reader:
         an engine that fails raises EngineError here. What can fail later is the disk with the
         rows on it; the answer must then be broken off.
         """
+        async with self.spooled(lambda: _rows(self._ask(question, now_ms))) as (spool, tally):
+            head = _head(question, tally)
+            yield Body(len(head) + spool.size + len(_TAIL), _pieces(head, spool))
+
+    @contextlib.asynccontextmanager
+    async def spooled(
+        self, make: Callable[[], Generator[bytes | memoryview | Again, None, T]]
+    ) -> AsyncIterator[tuple[Spool, T]]:
+        """What a generator gives, to be read when it has come to its end, and what it returns.
+
+        It runs on one of the threads. Entering raises what the generator raises, EngineError where
+        the service ends meanwhile.
+        """
         spool = Spool(self._folder)
-        head: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         gone = threading.Event()
-        pump = self._pool.submit(self._pump, question, now_ms, spool, head, gone)
+        pump = self._pool.submit(self._pump, make, spool, result, gone)
         try:
-            begin = await head
-            yield Body(len(begin) + spool.size + len(_TAIL), _pieces(begin, spool))
+            yield spool, await result
         finally:
-            gone.set()  # a pump that runs sees it before its next block
+            gone.set()  # a pump that runs sees it before its next piece
             pump.cancel()
             spool.close()
 
     def _pump(
         self,
-        question: Question,
-        now_ms: int,
+        make: Callable[[], Generator[bytes | memoryview | Again, None, T]],
         spool: Spool,
-        head: asyncio.Future[bytes],
+        result: asyncio.Future[T],
         gone: threading.Event,
     ) -> None:
-        """Take one answer from the store to its end. Runs on a thread; raises nothing."""
-        loop = head.get_loop()
+        """Take one answer to its end. Runs on a thread; raises nothing."""
+        loop = result.get_loop()
+        if gone.is_set():
+            return
+        parts = make()
         try:
-            if gone.is_set():
-                return
-            first = True
-            parts = self._ask(question, now_ms)
             with contextlib.closing(parts):
-                for part in parts:
+                while True:
                     if gone.is_set() or self._closing.is_set():
-                        raise _GoneError
-                    if isinstance(part, Tally):
-                        loop.call_soon_threadsafe(_resolve, head, _head(question, part))
-                    elif isinstance(part, Again):
+                        raise EngineError("the server is shutting down")
+                    part = next(parts)
+                    if isinstance(part, Again):
                         spool.clear()
-                        first = True
                     else:
-                        # The array's first element has no comma before it.
-                        spool.write(memoryview(part)[1:] if first else part)
-                        first = False
+                        spool.write(part)
+        except StopIteration as end:
             spool.finish()
-        except _GoneError:
-            loop.call_soon_threadsafe(_refuse, head, EngineError("the server is shutting down"))
-            spool.finish(EngineError("the server is shutting down"))
+            loop.call_soon_threadsafe(_resolve, result, end.value)
         except Exception as error:
-            if not isinstance(error, EngineError):
+            if not isinstance(error, GenmeterError):
                 log.exception("a question failed")
-            loop.call_soon_threadsafe(_refuse, head, error)
+            loop.call_soon_threadsafe(_refuse, result, error)
             spool.finish(error)
+
+
+def _rows(
+    parts: Generator[Part, None, None],
+) -> Generator[memoryview | bytes | Again, None, Tally]:
+    """The rows of an answer as elements of an array; returns their tally."""
+    tally = Tally()
+    first = True
+    with contextlib.closing(parts):
+        for part in parts:
+            if isinstance(part, Tally):
+                tally = part
+            elif isinstance(part, Again):
+                first = True
+                yield part
+            else:
+                # The array's first element has no comma before it.
+                yield memoryview(part)[1:] if first else part
+                first = False
+    return tally
 
 
 def _head(question: Question, tally: Tally) -> bytes:
@@ -158,11 +189,11 @@ async def _pieces(head: bytes, spool: Spool) -> AsyncIterator[bytes | memoryview
     yield _TAIL
 
 
-def _resolve(future: asyncio.Future[bytes], result: bytes) -> None:
+def _resolve(future: asyncio.Future[T], result: T) -> None:
     if not future.done():
         future.set_result(result)
 
 
-def _refuse(future: asyncio.Future[bytes], error: Exception) -> None:
+def _refuse(future: asyncio.Future[T], error: Exception) -> None:
     if not future.done():
         future.set_exception(error)

@@ -14,12 +14,11 @@ Two choices shape the text (measurements: docs/decisions.md):
 
 import hashlib
 import itertools
-from collections.abc import Collection
 from typing import Final
 
 import msgspec
 
-from genmeter.bots import FIELDS, fields
+from genmeter.bots import fields
 from genmeter.query import Question
 from genmeter.records import Row
 
@@ -54,10 +53,11 @@ ROW_END: Final = "}\t\n"
 places where JSON allows one. ``own`` and ``msec`` differ from row to row, what is shared tells
 groups apart. R3 keeps control characters out of texts, so neither can be anything else."""
 
-_TIMESTAMP: Final = (
+TIMESTAMP: Final = (
     "replaceOne(toString(toDateTime(intDiv(-neg_ms, 1000), 'UTC')), ' ', 'T'), "
     "'.', substring(toString(1000 + (-neg_ms) % 1000), 2), 'Z'"
 )
+"""Arguments of a ``concat`` that write a record's time in ISO 8601 (C10)."""
 
 
 def quote(text: str) -> str:
@@ -165,6 +165,14 @@ READ_MONTHS: Final = (
 )
 
 
+READ_STATE: Final = (
+    "SELECT partition, max(max_block_number) FROM system.parts "
+    f"WHERE database = currentDatabase() AND table = '{TABLE}' AND active "
+    "GROUP BY partition ORDER BY partition"
+)
+"""What changes with every insert, and with every month that goes; merges leave it as it is."""
+
+
 def write_version(version: int) -> str:
     """Note that the schema has reached ``version``."""
     return f"INSERT INTO schema_versions VALUES ({version:d})"
@@ -185,10 +193,20 @@ def drop_month(month: int) -> str:
     return f"ALTER TABLE {TABLE} DROP PARTITION {month:d}"
 
 
+def marked(statement: str, mark: str) -> str:
+    """A statement that can be found by its mark, a word of letters and digits."""
+    return f"/* {mark} */ {statement}"
+
+
+def kill(mark: str) -> str:
+    """End the statements that have this mark, whoever waits for them."""
+    return f"KILL QUERY WHERE query LIKE {quote(f'/* {mark} */%')} ASYNC"
+
+
 def witness(row: Row) -> str:
     """How many rows there are of a record as it is, or as it was replaced since."""
     return (
-        f"SELECT count() FROM {TABLE} WHERE account = {quote(row.account)} "
+        f"SELECT count() FROM {TABLE} WHERE {of_account(row.account)} "
         f"AND bot = {quote(row.bot)} AND neg_ms = {row.neg_ms:d} AND jobid = {quote(row.jobid)} "
         f"AND version >= {row.version:d}"
     )
@@ -216,9 +234,14 @@ def answer(question: Question, *, oldest_ms: int, max_neg_ms: int | None = None)
     )
 
 
+def of_account(account: str) -> str:
+    """What is true of an account's records: the condition that every question begins with (C23)."""
+    return f"account = {quote(account)}"
+
+
 def _matching(question: Question, oldest_ms: int, max_neg_ms: int | None = None) -> str:
     """The condition on a question's records: whose they are, first of all (C23)."""
-    terms = [f"account = {quote(question.account)}", f"bot = {quote(question.bot)}"]
+    terms = [of_account(question.account), f"bot = {quote(question.bot)}"]
     newest_ms = None
     if day := question.day_ms():
         oldest_ms, newest_ms = max(oldest_ms, day[0]), day[1]
@@ -249,53 +272,10 @@ def _row(bot: str) -> str:
         elif field.kind == "number":
             parts += f"{comma}\"{field.key}\":', toString({field.column}), '"
         else:
-            value = _TIMESTAMP if field.kind == "timestamp" else _escape(field.column)
+            value = TIMESTAMP if field.kind == "timestamp" else json_text(field.column)
             after = mark if field.column == "jobid" else ""
             parts += f'{comma}"{field.key}":"\', {value}, \'"{after}'
     return f"concat({parts}{_escaped(ROW_END)}')"
-
-
-def arrivals(
-    accounts: Collection[str] | None,
-    *,
-    oldest_ms: int,
-    after: tuple[int, int],
-    version: int,
-    limit: int,
-) -> str:
-    """The next records in the order of their versions: version, number, account, bot and row.
-
-    ``after`` is the version and number of the one before, ``version`` the last to look at. The
-    number tells the records of one version apart, and is the same whenever they are read.
-    """
-    number = (
-        "reinterpretAsUInt64(substring(MD5(concat("
-        "account, '\\t', bot, '\\t', toString(neg_ms), '\\t', jobid)), 1, 8))"
-    )
-    terms = [f"neg_ms <= {-oldest_ms:d}", f"version >= {after[0]:d}", f"version <= {version:d}"]
-    terms.append(f"(version > {after[0]:d} OR {number} > {after[1]:d})")
-    if accounts is not None:
-        terms.insert(0, f"account IN ({', '.join(map(quote, sorted(accounts)))})")
-    columns = f"version, {number} AS number, account, bot, {_full_row()} AS line"
-    return (
-        f"SELECT {columns} FROM {TABLE} WHERE {' AND '.join(terms)} "
-        f"ORDER BY version, number LIMIT {limit:d}"
-    )
-
-
-def _full_row() -> str:
-    """An expression that writes all there is to say of a record as JSON, keys as in an answer."""
-    parts = f"'{{\"timestamp\":\"', {_TIMESTAMP}, '\",\"account\":\"', {_escape('account')}, "
-    parts += f"'\",\"bot\":\"', {_escape('bot')}, '\""
-    for field in FIELDS[1:]:
-        if field.optional:
-            value = f"ifNull(toString({field.column}), 'null')"
-            parts += f",\"{field.key}\":', {value}, '"
-        elif field.kind == "number":
-            parts += f",\"{field.key}\":', toString({field.column}), '"
-        else:
-            parts += f',"{field.key}":"\', {_escape(field.column)}, \'"'
-    return f"concat({parts}}}')"
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):
@@ -360,7 +340,7 @@ def _whole_row() -> str:
     for name, type_ in COLUMNS.items():
         comma = "" if parts == "'{" else ","
         if "String" in type_:
-            parts += f'{comma}"{name}":"\', {_escape(name)}, \'"'
+            parts += f'{comma}"{name}":"\', {json_text(name)}, \'"'
         elif "Nullable" in type_:
             parts += f"{comma}\"{name}\":', ifNull(toString({name}), 'null'), '"
         else:
@@ -369,7 +349,7 @@ def _whole_row() -> str:
     return f"concat({parts}}}{line_end}')"
 
 
-def _escape(column: str) -> str:
+def json_text(column: str) -> str:
     """A text column as the inside of a JSON string; R3 leaves two characters to escape."""
     return rf"""replaceAll(replaceAll({column}, '\\', '\\\\'), '"', '\\"')"""
 

@@ -3,7 +3,9 @@
 It knows the SQL and the engine's seam; nothing above it but a migration knows either.
 """
 
+import hashlib
 import logging
+import secrets
 import threading
 from collections.abc import Callable, Collection, Generator, Sequence
 from enum import Enum
@@ -11,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from genmeter import sql
+from genmeter import sql, sql_selection
 from genmeter.clock import DAY_MS, utc_date
 from genmeter.engine import Engine, Server
 from genmeter.errors import EngineError, NewerSchemaError, StartError
@@ -65,6 +67,7 @@ class Store:
         next_version: Callable[[int], int] | None = None,
     ) -> None:
         self._engine = engine
+        self._last_change = 0
         self._retention_days = retention_days
         self.shards = len(engine.layout.weights)
         prepare(engine)
@@ -75,7 +78,11 @@ class Store:
             last = max(int(engine.fetch(sql.READ_LAST_WRITE, n) or 0) for n in range(self.shards))
             next_version = _Versions(last)
             self.written = last
+            self._changes: dict[str, int] | None = {}
+        else:
+            self._changes = None
         self._next_version = next_version
+        self._since = secrets.token_hex(6)
 
     def shard(self, account: str) -> int:
         """The shard of an account's records, from 0 to ``shards`` - 1."""
@@ -101,14 +108,32 @@ class Store:
             # By day first: to write a date takes longer than all else that is done to a row here.
             one_a_day = {-row.neg_ms // DAY_MS: row for row in latest.values()}
             one_a_month = {utc_date(-row.neg_ms)[:7]: row for row in one_a_day.values()}
-        self._engine.insert(
-            sql.TABLE,
-            sql.COLUMNS,
-            _encode_rows(latest.values()),
-            shard,
-            [sql.witness(row) for row in one_a_month.values()],
-        )
-        self.written = version
+        try:
+            self._engine.insert(
+                sql.TABLE,
+                sql.COLUMNS,
+                _encode_rows(latest.values()),
+                shard,
+                [sql.witness(row) for row in one_a_month.values()],
+            )
+            self.written = version
+        finally:
+            if self._changes is not None:  # also where it failed: some may have been stored
+                self._changes |= dict.fromkeys({row.account for row in rows}, version)
+                self._last_change = version
+
+    def state(self, account: str | None) -> str:
+        """A text that changes when the records of an account do, of any account for None.
+
+        Where this process is the only one that writes, nothing has to be read for it. On servers
+        it changes with every insert into the account's shard.
+        """
+        if self._changes is not None:
+            change = self._last_change if account is None else self._changes.get(account, 0)
+            return f"{self._since}-{change}"
+        shards = range(self.shards) if account is None else [self.shard(account)]
+        states = [self._engine.fetch(sql.READ_STATE, shard) for shard in shards]
+        return hashlib.blake2b(b";".join(states), digest_size=12).hexdigest()
 
     def mark(self, now_ms: int) -> int:
         """A version above all given out before, and below all that will be."""
@@ -128,19 +153,21 @@ class Store:
         Of some accounts, or of all; up to ``version``. One that was stored again since may be
         there as it was before, too.
         """
-        shards = range(self.shards)
-        if accounts is not None:
-            shards_of = {self.shard(account) for account in accounts}
-            shards = [shard for shard in shards if shard in shards_of]
         found = []
-        for shard in shards:
-            mine = accounts and [one for one in accounts if self.shard(one) == shard]
-            statement = sql.arrivals(
+        for shard in range(self.shards):
+            mine = accounts
+            if accounts is not None:
+                mine = [account for account in accounts if self.shard(account) == shard]
+                if not mine:
+                    continue
+            statement = sql_selection.arrivals(
                 mine, oldest_ms=self.oldest_ms(now_ms), after=after, version=version, limit=limit
             )
-            for line in self._engine.fetch(statement, shard).splitlines():
+            for line in filter(None, self._engine.fetch(statement, shard).split(b"\n")):
                 stamp, number, account, bot, row = line.split(b"\t", 4)
-                found.append(Arrival(int(stamp), int(number), account.decode(), bot.decode(), row))
+                found.append(
+                    Arrival(int(stamp), int(number), account.decode(), bot.decode(), row[1:])
+                )
         return sorted(found, key=lambda one: (one.version, one.number))[:limit]
 
     def answer(self, question: Question, now_ms: int) -> Generator[Part, None, None]:

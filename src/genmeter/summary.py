@@ -14,6 +14,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from genmeter.bots import SKU_LABELS, TIER_LABELS, shows_captcha, shows_model
 from genmeter.clock import from_iso
+from genmeter.metrics import half_up, permille
 
 EMPTY: Final = "(empty)"
 """The key of rows without a tier or sku (C17)."""
@@ -115,7 +116,7 @@ def fold(bot: str, totals: Totals) -> Summary:
         by_endpoint=_most_first(_count(groups, "endpoint")),
         by_status=_most_first(_count(groups, "status")),
         success_rate=percent(sum(n for code, n in codes.items() if 200 <= code <= 299), rows),
-        avg_msec=_half_up(totals.msec, rows),
+        avg_msec=half_up(totals.msec, rows),
     )
     if shows_model(bot):
         models = _count(groups, "model")
@@ -131,14 +132,14 @@ def _fold_captcha(summary: Summary, groups: Sequence[tuple[Group, int]]) -> None
     with_retry = retries = 0
     for group, count in groups:
         for name in group.captcha_providers.split(","):
-            if name.strip():
-                providers[name.strip()] += count
+            if name.strip(" "):
+                providers[name.strip(" ")] += count
         if group.captcha_retry is not None:
             with_retry += count
             retries += count * group.captcha_retry
     summary.by_captcha_provider = _most_first(providers)
     if with_retry:
-        tenths = _half_up(10 * retries, with_retry)
+        tenths = half_up(10 * retries, with_retry)
         summary.avg_captcha_retry = tenths // 10 if tenths % 10 == 0 else tenths / 10
     tiers, skus = _count(groups, "tier", EMPTY), _count(groups, "sku", EMPTY)
     summary.by_tier, summary.by_sku = _most_first(tiers), _most_first(skus)
@@ -164,14 +165,9 @@ def _labels(keys: Iterable[str], labels: Mapping[str, str]) -> dict[str, str]:
     return {key: labels.get(key, key) for key in keys}
 
 
-def _half_up(numerator: int, denominator: int) -> int:
-    """The quotient of two non-negative integers, rounded half up."""
-    return (2 * numerator + denominator) // (2 * denominator)
-
-
 def percent(part: int, whole: int) -> str:
     """``part / whole`` with one decimal, half up: ``"56.0%"`` (C12)."""
-    tenths = _half_up(1000 * part, whole)
+    tenths = permille(part, whole)
     return f"{tenths // 10}.{tenths % 10}%"
 
 

@@ -36,6 +36,19 @@ TABLE_SETTINGS: Final = {
 """What a table of records is made with, as far as the engine at hand knows it."""
 
 
+LIMIT_CODES: Final = frozenset({
+    159,  # TIMEOUT_EXCEEDED
+    241,  # MEMORY_LIMIT_EXCEEDED
+})  # fmt: skip
+"""Errors of a statement that needs more than one may have."""
+
+
+def error_code(text: str) -> int:
+    """ClickHouse's number of an error by its text; 0 where it names none."""
+    number = text.removeprefix("Code: ").partition(",")[0].partition(".")[0]
+    return int(number) if number.isdecimal() else 0
+
+
 def settings_clause(settings: Mapping[str, str]) -> str:
     """A clause for the end of a statement."""
     return " SETTINGS " + ", ".join(f"{name} = {value}" for name, value in settings.items())

@@ -20,8 +20,8 @@ from typing import IO, Any, Final
 
 from chdb import _chdb
 
-from genmeter.engine import TABLE_SETTINGS, Server, settings_clause
-from genmeter.errors import EngineError, FolderBusyError, StartError
+from genmeter.engine import LIMIT_CODES, TABLE_SETTINGS, Server, error_code, settings_clause
+from genmeter.errors import EngineError, EngineLimitError, FolderBusyError, StartError
 from genmeter.sql import TABLE, Layout
 
 _CACHE_BYTES: Final = 64 * 2**20
@@ -163,7 +163,8 @@ def _our_errors() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise EngineError(str(error)) from error
+        exceeded = error_code(str(error)) in LIMIT_CODES
+        raise (EngineLimitError if exceeded else EngineError)(str(error)) from error
 
 
 def _lock(path: Path) -> IO[bytes]:

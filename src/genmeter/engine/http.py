@@ -13,8 +13,8 @@ from typing import Final
 import httpx2
 
 from genmeter.addresses import ClickHouseUrl, Secret
-from genmeter.engine import TABLE_SETTINGS, settings_clause
-from genmeter.errors import EngineError, StartError
+from genmeter.engine import LIMIT_CODES, TABLE_SETTINGS, error_code, settings_clause
+from genmeter.errors import EngineError, EngineLimitError, StartError
 from genmeter.sql import Layout
 
 CONNECT_S: Final = 3.0
@@ -62,6 +62,10 @@ class RefusedError(EngineError):
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
         self.code = code
+
+
+class ExceededError(RefusedError, EngineLimitError):
+    """A server ended a statement that took more memory or time than it may."""
 
 
 class HttpServer:
@@ -245,9 +249,9 @@ class HttpServer:
 
     def _refusal(self, response: httpx2.Response) -> RefusedError:
         text = response.text.strip()[:_ERROR_BYTES]
-        number = text.removeprefix("Code: ").partition(",")[0].partition(".")[0]
-        code = int(number) if number.isdecimal() else 0
-        return RefusedError(f"the server {self.name}: {text or response.status_code}", code)
+        code = error_code(text)
+        kind = ExceededError if code in LIMIT_CODES else RefusedError
+        return kind(f"the server {self.name}: {text or response.status_code}", code)
 
 
 def client(

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from genmeter.errors import NotFoundError
+from genmeter.sending import unchanged
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def routes() -> list[Route]:
 
     async def index(request: Request) -> Response:
         headers = _SAFE | {"ETag": tag, "Cache-Control": "no-cache"}
-        if tag in request.headers.get("if-none-match", "").replace("W/", "").split(", "):
+        if unchanged(request, tag):
             return Response(status_code=304, headers=headers)
         return Response(body, headers=headers, media_type="text/html")
 

@@ -1,0 +1,238 @@
+"""Asks the engine for figures of ranges, and what there is to ask about.
+
+An account's records are on one shard, and are asked for there. A question about several accounts
+is put to every shard and its answers are made one here: sums are added up, and percentiles counted
+anew from how many jobs took how long.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Final
+
+from genmeter import sql_selection
+from genmeter.analysis import Analysis
+from genmeter.errors import LimitError
+from genmeter.figures import Figures, Groups, Key, buckets, merge, percentiles, top, value_of
+from genmeter.metrics import Sums, percentile
+from genmeter.selection import Dimension, Selection
+from genmeter.shards import Shards
+
+MAX_VALUES: Final = 1000
+"""How many values of a dimension are named."""
+
+_MOST_DURATIONS: Final = 5_000_000
+
+
+class Analyst:
+    """Answers questions about ranges from what is on ``shards``.
+
+    ``most_groups`` bounds an answer; more raise LimitError. ``mark`` is a word that names a
+    question, by which ``shards`` can end it.
+    """
+
+    def __init__(self, shards: Shards, *, most_groups: int) -> None:
+        self._shards = shards
+        self._most_groups = most_groups
+
+    def figures(self, analysis: Analysis, oldest_ms: int, mark: str) -> list[Figures]:
+        """The sums of the range, then those of the period before where it is asked for.
+
+        The groups told apart are those of the range in both.
+        """
+        keep = None
+        if analysis.top:
+            ranking = analysis.ranking()
+            counted = self._count(ranking, oldest_ms, mark, None)
+            keep = top(ranking, counted.groups)
+        found = [self._count(analysis, oldest_ms, mark, keep)]
+        if analysis.previous:
+            found.append(self._count(analysis.of_previous(), oldest_ms, mark, keep))
+        return found
+
+    def extent(self, selection: Selection, oldest_ms: int, mark: str) -> tuple[int, int, int]:
+        """The number of records, when the earliest and when the latest was (0 and 0 of none)."""
+        statement = sql_selection.extent(selection, oldest_ms=oldest_ms)
+        found = [
+            [int(text) for text in answer.split(b"\t")]
+            for answer in self._shards.ask(selection, statement, mark)
+        ]
+        some = [one for one in found if one[0]]
+        if not some:
+            return 0, 0, 0
+        return sum(n for n, _, _ in some), min(a for _, a, _ in some), max(b for *_, b in some)
+
+    def version(self, selection: Selection, oldest_ms: int, mark: str) -> int:
+        """The highest version among a selection's records: any that comes later has a higher."""
+        statement = sql_selection.version(selection, oldest_ms=oldest_ms)
+        return max(int(answer) for answer in self._shards.ask(selection, statement, mark))
+
+    def values(
+        self,
+        selection: Selection,
+        dimensions: Sequence[Dimension],
+        oldest_ms: int,
+        mark: str,
+        *,
+        after_version: int,
+    ) -> dict[str, set[int | str]]:
+        """The values that dimensions have in records past a version, ``MAX_VALUES`` of each."""
+        found: dict[str, set[int | str]] = {}
+        for dimension in dimensions:
+            statement = sql_selection.values(
+                selection,
+                dimension,
+                oldest_ms=oldest_ms,
+                after_version=after_version,
+                most=MAX_VALUES,
+            )
+            texts = {
+                line.decode()
+                for answer in self._shards.ask(selection, statement, mark)
+                for line in answer.split(b"\n")
+                if line
+            }
+            if dimension.kind == "provider":
+                texts = {name.strip(" ") for text in texts for name in text.split(",")} - {""}
+            if dimension.kind in ("text", "provider"):
+                found[dimension.name] = {*texts}
+            else:
+                found[dimension.name] = {*map(int, texts)}
+        return found
+
+    def _count(
+        self, analysis: Analysis, oldest_ms: int, mark: str, keep: Sequence[Key] | None
+    ) -> Figures:
+        """Sums and percentiles of the groups of one range, and over all."""
+        needs = list(dict.fromkeys(name for metric in analysis.metrics for name in metric.needs))
+        levels = [name for name in needs if percentile(name) is not None]
+        sums = [name for name in needs if percentile(name) is None]
+        several = self._shards.several(analysis.selection)
+        ask = _Ask(analysis, sums, [] if several else levels, oldest_ms, keep)
+
+        def answers(grouped: bool) -> list[Figures]:
+            statement = ask.statement(self._most_groups + 1, grouped)
+            return [
+                ask.read(answer, grouped)
+                for answer in self._shards.ask(analysis.selection, statement, mark)
+            ]
+
+        found = answers(grouped=analysis.cuts)
+        apart: defaultdict[Key, list[Sums]] = defaultdict(list)
+        for figures in found:
+            for key, counted in figures.groups.items():
+                apart[key].append(counted)
+        groups: Groups = {key: merge(parts, ask.names) for key, parts in apart.items()}
+        if max(buckets(analysis, groups), len(groups)) > self._most_groups:
+            raise LimitError(
+                f"the answer would have more than {self._most_groups} groups; ask for the top ones "
+                "alone, group by fewer fields, or take a longer interval or less time"
+            )
+        if analysis.cuts and sql_selection.splits(analysis):
+            found = answers(grouped=False)
+        total = merge((figures.total for figures in found), ask.names)
+        if several and levels:
+            self._add_percentiles(analysis, levels, oldest_ms, mark, keep, groups, total)
+        return Figures(total, groups)
+
+    def _add_percentiles(
+        self,
+        analysis: Analysis,
+        levels: Sequence[str],
+        oldest_ms: int,
+        mark: str,
+        keep: Sequence[Key] | None,
+        groups: Groups,
+        total: dict[str, int],
+    ) -> None:
+        """Percentiles over several shards, from how many jobs took how long on each."""
+
+        def counted(grouped: bool) -> dict[Key, Counter[int]]:
+            statement = sql_selection.durations(
+                analysis, oldest_ms=oldest_ms, most=_MOST_DURATIONS + 1, keep=keep, grouped=grouped
+            )
+            found: defaultdict[Key, Counter[int]] = defaultdict(Counter)
+            lines = 0
+            for answer in self._shards.ask(analysis.selection, statement, mark):
+                for line in answer.splitlines():
+                    *cells, msec, jobs = line.decode().split("\t")
+                    found[_key(analysis, cells)][int(msec)] += int(jobs)
+                    lines += 1
+            if lines > _MOST_DURATIONS:
+                raise LimitError(
+                    f"percentiles over several accounts are counted from at most {_MOST_DURATIONS} "
+                    "different durations; ask for one account, less time, or no percentiles"
+                )
+            return found
+
+        durations = counted(grouped=analysis.cuts)
+        for key, sums in groups.items():
+            sums.update(percentiles([*durations[key].items()], levels))
+        if sql_selection.splits(analysis):
+            durations = counted(grouped=False)
+        everything: Counter[int] = Counter()
+        for of_group in durations.values():
+            everything.update(of_group)
+        if everything:
+            total.update(percentiles([*everything.items()], levels))
+        else:
+            total.update(dict.fromkeys(levels, 0))
+
+
+class _Ask:
+    """The statement for the sums of groups, and how its answer is read."""
+
+    def __init__(
+        self,
+        analysis: Analysis,
+        sums: Sequence[str],
+        levels: Sequence[str],
+        oldest_ms: int,
+        keep: Sequence[Key] | None,
+    ) -> None:
+        self.names = [*sums, *levels]
+        self._analysis = analysis
+        self._sums = sums
+        self._levels = levels
+        self._oldest_ms = oldest_ms
+        self._keep = keep
+
+    def statement(self, most: int, grouped: bool) -> str:
+        return sql_selection.figures(
+            self._analysis,
+            self._sums,
+            self._levels,
+            oldest_ms=self._oldest_ms,
+            most=most,
+            keep=self._keep,
+            grouped=grouped,
+        )
+
+    def read(self, answer: bytes, grouped: bool) -> Figures:
+        """The groups, and what is over all: a line behind a blank one, or the only one."""
+        text = answer.decode()
+        nothing = dict.fromkeys(self.names, 0)
+        if not grouped:
+            return Figures(self._read(text.rstrip("\n").split("\t")), {})
+        lines, _, last = text.partition("\n\n")
+        keys = bool(self._analysis.edges) + len(self._analysis.group_by)
+        groups: Groups = {}
+        for line in lines.split("\n"):
+            cells = line.split("\t")
+            if len(cells) > keys:
+                groups[_key(self._analysis, cells[:keys])] = self._read(cells[keys:])
+        total = self._read(last.rstrip("\n").split("\t")[keys:]) if last and groups else nothing
+        return Figures(total, groups)
+
+    def _read(self, cells: Sequence[str]) -> dict[str, int]:
+        numbers = [int(cell) for cell in cells[: len(self._sums)]]
+        if self._levels:
+            numbers += [int(number) for number in cells[-1].strip("[]").split(",") if number]
+        return dict(zip(self.names, numbers, strict=False))
+
+
+def _key(analysis: Analysis, cells: Sequence[str]) -> Key:
+    """A group's key from the engine's texts."""
+    start: list[int | str | None] = [int(cells[0])] if analysis.edges else []
+    told = cells[len(start) :]
+    values = [value_of(d, text) for d, text in zip(analysis.group_by, told, strict=False)]
+    return (*start, *values)

@@ -1,0 +1,125 @@
+"""Asks the engine for the rows of a listing, slice by slice, in their order.
+
+A slice is bounded in size, so is what the engine sorts for it; the next one begins after the last
+row's place. So the thousandth page costs what the first does, and the whole range any number of
+rows.
+"""
+
+from collections.abc import Generator
+from typing import Final
+
+import msgspec
+
+from genmeter import sql_selection
+from genmeter.clock import DAY_MS
+from genmeter.errors import EngineError
+from genmeter.lines import Kind, place_of
+from genmeter.listing import Listing, Place
+from genmeter.shards import Shards
+
+SLICE: Final = 200_000
+"""How many rows of a long listing are asked for at a time: what bounds the engine's memory."""
+
+_REACHES_MS: Final = (8 * DAY_MS, 64 * DAY_MS, None)
+
+
+class Lister:
+    """Lists rows of what is on ``shards``."""
+
+    def __init__(self, shards: Shards, *, slice_rows: int = SLICE) -> None:
+        self._shards = shards
+        self._slice_rows = slice_rows
+
+    def rows(
+        self, listing: Listing, kind: Kind, oldest_ms: int, mark: str
+    ) -> Generator[bytes, None, Place | None]:
+        """Whole lines of ``kind``; returns the place to go on after, None at the end."""
+        rest = listing.limit
+        last: Place | None = None
+        while True:
+            wanted = self._slice_rows if rest is None else min(self._slice_rows, rest)
+            bound = self._bound(listing, wanted, oldest_ms, mark)
+            text, more = self._slice(listing, kind, wanted, oldest_ms, bound, mark)
+            if wanted == 0:
+                if more or bound is None:
+                    return last if more else None
+            elif text:
+                last = place_of(kind, text[text.rfind(b"\n", 0, -1) + 1 :], listing.selection)
+                if rest is not None:
+                    rest -= text.count(b"\n")
+                yield text
+            if more:
+                if rest == 0:
+                    return last
+                listing = msgspec.structs.replace(listing, after=last)
+            elif bound is None:
+                return None
+            else:
+                listing = _beyond(listing, bound)
+
+    def _bound(self, listing: Listing, wanted: int, oldest_ms: int, mark: str) -> int | None:
+        """A ``neg_ms`` that the next ``wanted`` rows do not go past, or None.
+
+        The engine merges equal records while it reads, and sorts: what it need not read saves most
+        of the time. A twentieth is added for records that were sent twice.
+        """
+        skip = wanted + wanted // 20
+        for reach_ms in _REACHES_MS:
+            statement = sql_selection.nth(
+                listing, skip=skip, oldest_ms=oldest_ms, reach_ms=reach_ms
+            )
+            answers = self._shards.ask(listing.selection, statement, mark)
+            found = [int(text) for text in answers if text.strip()]
+            if found:
+                # Of several shards' bounds the nearest holds for all.
+                return min(found) if listing.newest_first else max(found)
+        return None
+
+    def _slice(
+        self,
+        listing: Listing,
+        kind: Kind,
+        wanted: int,
+        oldest_ms: int,
+        bound: int | None,
+        mark: str,
+    ) -> tuple[bytes, bool]:
+        """The next rows up to ``wanted`` and ``bound``, and whether another came before that."""
+        statement = sql_selection.rows(
+            listing, kind, oldest_ms=oldest_ms, most=wanted + 1, bound=bound
+        )
+        texts = [
+            _whole_lines(b"".join(self._shards.stream(shard, statement, mark)))
+            for shard in self._shards.of(listing.selection)
+        ]
+        text = texts[0] if len(texts) == 1 else _merged(listing, kind, texts)
+        if text.count(b"\n") <= wanted:
+            return text, False
+        return b"".join(text.splitlines(keepends=True)[:wanted]), True
+
+
+def _whole_lines(text: bytes) -> bytes:
+    """Lines without the blank ones that some engines put between them."""
+    text = text.replace(b"\n\n", b"\n")
+    if text and not text.endswith(b"\n"):
+        raise EngineError(f"an answer broke off at: {text[-500:].decode(errors='replace')}")
+    return text
+
+
+def _merged(listing: Listing, kind: Kind, texts: list[bytes]) -> bytes:
+    """The rows of several shards as one list in order."""
+    lines = [line for text in texts for line in text.splitlines(keepends=True)]
+    lines.sort(
+        key=lambda line: place_of(kind, line, listing.selection).ordinal,
+        reverse=not listing.newest_first,
+    )
+    return b"".join(lines)
+
+
+def _beyond(listing: Listing, bound: int) -> Listing:
+    """The listing without what lies up to ``bound``."""
+    if listing.newest_first:
+        rest = msgspec.structs.replace(listing.selection, end_ms=-bound)
+    else:
+        rest = msgspec.structs.replace(listing.selection, start_ms=-bound + 1)
+    return msgspec.structs.replace(listing, selection=rest, after=None)

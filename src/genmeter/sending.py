@@ -1,0 +1,72 @@
+"""Answers on their way to clients that may be slow or go away."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+
+class Streamed(Response):
+    """Sends an answer while a client may go away: :meth:`send` is cancelled then.
+
+    ``stall_seconds`` is how long the client may take for the next piece.
+    """
+
+    def __init__(self, media_type: str, stall_seconds: float) -> None:
+        super().__init__(media_type=media_type)
+        del self.headers["content-length"]
+        self._stall_seconds = stall_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises before the first byte where there is no answer, TimeoutError on a stall."""
+        sending = asyncio.create_task(self.send(send))
+        watching = asyncio.create_task(disconnected(receive))
+        try:
+            await asyncio.wait((sending, watching), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not sending.done():
+                sending.cancel()
+            watching.cancel()
+            await asyncio.gather(sending, watching, return_exceptions=True)
+        if not sending.cancelled():
+            sending.result()
+
+    async def send(self, send: Send) -> None:
+        """Send it all."""
+        raise NotImplementedError
+
+    async def send_all(
+        self, send: Send, size: int, pieces: AsyncIterator[bytes | memoryview]
+    ) -> None:
+        """Send a body of ``size`` bytes.
+
+        A client that is told the length notices an answer that breaks off, and need not take
+        chunks apart.
+        """
+        self.headers["content-length"] = str(size)
+        await send(
+            {
+                "type": "http.response.start",
+                "status": self.status_code,
+                "headers": self.raw_headers,
+            }
+        )
+        async for piece in pieces:
+            async with asyncio.timeout(self._stall_seconds):
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def disconnected(receive: Receive) -> None:
+    """Come back when the client is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def unchanged(request: Request, tag: str) -> bool:
+    """Whether the client has the version that ``tag`` names (``If-None-Match``)."""
+    known = request.headers.get("if-none-match", "")
+    tags = {text.strip().removeprefix("W/") for text in known.split(",")}
+    return known.strip() == "*" or tag.removeprefix("W/") in tags
