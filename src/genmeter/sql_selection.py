@@ -4,6 +4,7 @@ Whose records a statement reads is written by :func:`matching` alone, first of a
 """
 
 from collections.abc import Collection, Iterable, Sequence
+from itertools import pairwise
 from typing import Final
 
 from genmeter.analysis import Analysis
@@ -15,7 +16,7 @@ from genmeter.selection import DIMENSIONS, Dimension, Filter, Selection
 from genmeter.sql import TABLE, TIMESTAMP, json_text, of_account, quote
 
 NAMES: Final = (
-    "arrayFilter(x -> x != '', arrayMap(x -> trimBoth(x), "
+    "arrayFilter(x -> x != '', arrayMap(x -> replaceRegexpAll(x, '^ +| +$', ''), "
     "splitByChar(',', toString(captcha_providers))))"
 )
 """The captcha providers of a record, blanks around each trimmed (C16)."""
@@ -173,13 +174,34 @@ def _keys(analysis: Analysis, keep: Sequence[Key] | None) -> list[str]:
     """Expressions for a group's bucket and dimensions."""
     keys = []
     if analysis.edges:
-        keys.append(f"roundDown(-neg_ms, [{', '.join(map(str, analysis.edges))}])")
+        keys.append(_bucket(analysis.edges))
     told = [_dimension(dimension) for dimension in analysis.group_by]
     if keep is not None:
         texts = [f"toString({text})" for text in told]
         kept = _one_of(texts, keep)
         told = [f"if({kept}, {text}, {quote(OTHER)})" for text in texts]
     return keys + told
+
+
+def _bucket(edges: Sequence[int]) -> str:
+    """Where the bucket of a record begins: arithmetic as long as buckets are equally long.
+
+    Few are not: those in which clocks change, and months.
+    """
+    runs: list[tuple[int, int, int]] = []  # begin, end, and length of the buckets between
+    for begin, end in pairwise(edges):
+        if runs and end - begin == runs[-1][2]:
+            runs[-1] = (runs[-1][0], end, end - begin)
+        else:
+            runs.append((begin, end, end - begin))
+    terms = []
+    for begin, end, length in runs:
+        value = f"toInt64({begin:d})"
+        if end - begin > length:
+            value += f" + intDiv(-neg_ms - {begin:d}, {length:d}) * {length:d}"
+        terms.append(f"-neg_ms < {end:d}, {value}")
+    last = f"toInt64({edges[-1]:d})"
+    return f"multiIf({', '.join([*terms, last])})" if terms else last
 
 
 def _dimension(dimension: Dimension) -> str:
@@ -340,11 +362,11 @@ def version(selection: Selection, *, oldest_ms: int) -> str:
 def values(
     selection: Selection, dimension: Dimension, *, oldest_ms: int, after_version: int, most: int
 ) -> str:
-    """Values that a dimension has in records past a version, replaced ones among them."""
+    """Values that a dimension has in records past a version."""
     column = dimension.column
     if dimension.kind == "retry":
         column = f"ifNull(toString({column}), '')"
     where = matching(selection, oldest_ms)
     if after_version:
         where += f" AND version > {after_version:d}"
-    return f"SELECT {column} AS v FROM {TABLE} WHERE {where} GROUP BY v LIMIT {most:d}"
+    return f"SELECT {column} AS v FROM {TABLE} FINAL WHERE {where} GROUP BY v LIMIT {most:d}"
