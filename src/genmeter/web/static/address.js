@@ -22,6 +22,8 @@ export function read() {
 /** The address of a view: what is shared between views stays, `changes` come on top. */
 export function href(view, changes = {}, from = read()) {
   const params = new URLSearchParams();
+  // Another set of records has other pages and other records.
+  if (Object.keys(changes).some((name) => SHARED.includes(name))) changes = { cursor: null, show: null, ...changes };
   for (const [name, value] of from.params) {
     if (from.view === view || SHARED.includes(name)) params.append(name, value);
   }
@@ -35,15 +37,19 @@ export function href(view, changes = {}, from = read()) {
   return `#/${view}${query ? `?${query}` : ""}`;
 }
 
-/** Change the address, as a step that the back button takes back unless `replace`. */
-export function go(changes, { view = read().view, replace = false } = {}) {
-  // Another set of records has other pages and other records.
-  const fresh = Object.keys(changes).some((name) => SHARED.includes(name));
-  const target = href(view, fresh ? { cursor: null, show: null, ...changes } : changes);
+/** Change the address and with it what is shown: a step that the back button takes back. */
+export function go(changes) {
+  const target = href(read().view, changes);
   if (target === location.hash) return;
-  if (replace) history.replaceState(null, "", target);
-  else history.pushState(null, "", target);
+  history.pushState(null, "", target);
   dispatchEvent(new HashChangeEvent("hashchange"));
+}
+
+/** Note in the address what is shown already. */
+export function note(changes) {
+  const { view, params } = read();
+  const kept = { cursor: params.get("cursor"), show: params.get("show") };
+  history.replaceState(null, "", href(view, { ...kept, ...changes }));
 }
 
 /** The part of the address that says which records, as parameters of query and rows. */

@@ -1,0 +1,99 @@
+// Which account is burning: one row a config, the one that fails now on top.
+
+import { query, rows } from "./api.js";
+import { added, exact, href, question } from "./address.js";
+import { spark } from "./charts.js";
+import { h } from "./dom.js";
+import * as format from "./format.js";
+import { noRecords, panel, table } from "./panels.js";
+
+const LOOKED_AT = 2000;
+const RUN = [403, 429];
+const good = (code) => code >= 200 && code < 300;
+
+/** The length of a step such that a spark line has up to some fifty of them. */
+export function sparkInterval(total) {
+  const hours = (Date.parse(total.to) - Date.parse(total.from)) / 3_600_000;
+  return hours <= 1 ? "5m" : hours <= 12 ? "15m" : hours <= 48 ? "1h" : "1d";
+}
+
+export function show(view) {
+  const several = view.account === "*" || /[*,]/.test(view.account);
+  const by = several ? "account,config" : "config";
+  return panel(view, "Accounts (configs)", async (signal) => {
+    const ask = (more) => query(question(view.params, more), signal);
+    const [all, succeeded, newest] = await Promise.all([
+      ask({ group_by: by, metrics: "jobs,success_rate,p95,throttled,client_errors,last" }),
+      ask({ group_by: by, metrics: "jobs,last", code: "2xx", "code!": null }),
+      rows(question(view.params, { limit: LOOKED_AT }), signal),
+    ]);
+    if (!all.groups.length) return noRecords();
+    const sparks = await ask({ group_by: "config", metrics: "jobs,success", interval: sparkInterval(all.query), top: 60 });
+    const key = (one) => (several ? `${one.account}\t${one.config}` : one.config);
+    const lastGood = new Map(succeeded.groups.map((group) => [key(group), group.last]));
+    const runs = runsOf(newest, key);
+    const lines = new Map();
+    for (const group of sparks.groups) {
+      if (!group.other) lines.set(group.config, [...(lines.get(group.config) ?? []), group]);
+    }
+    const found = all.groups.map((group) => ({
+      ...group, run: runs.get(key(group)) ?? { length: 0, code: null, open: false, failures: 0 },
+      good: lastGood.get(key(group)) ?? null, points: lines.get(group.config) ?? [],
+    }));
+    return table(columns(view, several), found.sort(burning), { label: "Accounts (configs)", rowProps: (one) => ({ class: one.run.failures >= 3 ? "burning" : null }) });
+  });
+}
+
+/** How each config's newest records went: the failures in a row, and the 403 or 429 among them. */
+export function runsOf({ data, has_more: more }, key) {
+  const runs = new Map();
+  for (const record of data) {
+    const id = key(record);
+    const run = runs.get(id) ?? { length: 0, failures: 0, code: null, closed: false, broken: false };
+    runs.set(id, run);
+    if (run.closed) continue;
+    if (good(record.code)) run.closed = true;
+    else {
+      run.failures += 1;
+      if (RUN.includes(record.code) && !run.broken) {
+        run.length += 1;
+        run.code ??= record.code;
+      } else run.broken = true;
+    }
+  }
+  for (const run of runs.values()) run.open = !run.closed && !run.broken && more;
+  return runs;
+}
+
+/** Those that fail now first, by how many jobs in a row; then by the rate of success. */
+function burning(a, b) {
+  const [nowA, nowB] = [a.run.failures >= 3 ? a.run.failures : 0, b.run.failures >= 3 ? b.run.failures : 0];
+  return nowB - nowA || (a.success_rate ?? 101) - (b.success_rate ?? 101) || b.jobs - a.jobs;
+}
+
+const runText = ({ length, code, open }) => (length ? `${open ? "≥ " : ""}${length} × ${code}` : format.NONE);
+
+function columns(view, several) {
+  const only = (one, more = {}) => href("records", {
+    ...added(view.params, "config", exact(one.config)), ...(several ? { account: one.account } : {}), ...more });
+  return [
+    { key: "state", label: "Now", sort: (one) => one.run.failures, number: false, title: "Failures in a row, up to now",
+      cell: (one) => one.run.failures >= 3
+        ? h("span", { class: "mark bad" }, `▲ ${one.run.failures}${one.run.closed ? "" : "+"} failures in a row`)
+        : one.run.failures ? h("span", { class: "mark dim" }, `${one.run.failures} failed`) : h("span", { class: "mark ok" }, "✓ works") },
+    ...(several ? [{ key: "account", label: "Account", sort: (one) => one.account, cell: (one) => h("a", { href: href(view.name, { account: one.account }) }, one.account) }] : []),
+    { key: "config", label: "Account (config)", head: true, sort: (one) => one.config,
+      cell: (one) => h("a", { href: href(view.name, added(view.params, "config", exact(one.config))) }, format.value(one.config)) },
+    { key: "jobs", label: "Jobs", number: true, sort: (one) => one.jobs, cell: (one) => h("a", { href: only(one) }, format.count(one.jobs)) },
+    { key: "success_rate", label: "Success", number: true, sort: (one) => one.success_rate, cell: (one) => format.percent(one.success_rate) },
+    { key: "p95", label: "p95", number: true, sort: (one) => one.p95, cell: (one) => format.duration(one.p95) },
+    { key: "run", label: "403/429 run", number: true, sort: (one) => one.run.length, title: "403 or 429 in a row, up to now",
+      cell: (one) => runText(one.run) },
+    { key: "throttled", label: "Throttled", number: true, sort: (one) => one.throttled,
+      cell: (one) => (one.throttled ? h("a", { href: only(one, { code: "429" }) }, format.count(one.throttled)) : "0") },
+    { key: "good", label: "Last success", number: true, sort: (one) => one.good && Date.parse(one.good),
+      cell: (one) => h("span", { title: format.moment(one.good, view.zone) }, one.good ? format.ago(one.good) : "none in range") },
+    { key: "spark", label: "Jobs and failures over time",
+      cell: (one) => (one.points.length ? spark(one.points, `Jobs over time of ${one.config}: ${format.count(one.jobs)}, ${format.percent(one.success_rate)} of them succeeded`) : "") },
+  ];
+}
