@@ -13,7 +13,7 @@ export function show(view) {
     return panel(view, "Admin", async () => empty("This token is no admin's.", "Sign in with one that has the scope admin."));
   }
   const list = panel(view, "Tokens", (signal) => tokens(view, signal, () => list.reload()));
-  return h("div", { class: "pair" }, h("div", null, whose(view), panel(view, "New token", async () => creating(() => list.reload()))), list);
+  return h("div", { class: "administration" }, h("div", null, whose(view), panel(view, "New token", async () => creating(() => list.reload()))), list);
 }
 
 function whose(view) {

@@ -54,11 +54,14 @@ export function stacked(groups, options) {
   return chart(times, drawn.map((one) => one.sums), series, {
     ...options,
     axis: (value) => format.compact(value),
+    incrs: [1, 2, 5].flatMap((n) => [...Array(9).keys()].map((power) => n * 10 ** power)).sort((a, b) => a - b),
     keys: OUTCOMES.map(({ key, label, pattern }) => ({ name: label, swatch: key, pattern })),
     tell: (i) => OUTCOMES.map(({ key, label }) => `${label} ${format.count(groups[i][key])}`).join(" · "),
   });
 }
 
+const MINUTE = 60_000;
+const DURATIONS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 30_000, ...[1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200].map((n) => n * MINUTE)];
 const DASHES = [[], [6, 3], [2, 3]];
 
 /** Percentiles over time as lines. `names` are metrics such as p50. */
@@ -75,12 +78,13 @@ export function lines(groups, names, options) {
   return chart(times, names.map((name) => groups.map((group) => group[name])), series, {
     ...options,
     axis: (value) => format.duration(value),
+    incrs: DURATIONS,
     keys: names.map((name, i) => ({ name, swatch: `line${i + 1}`, dash: i })),
     tell: (i) => names.map((name) => `${name} ${format.duration(groups[i][name])}`).join(" · "),
   });
 }
 
-function chart(times, values, series, { zone, zoom, axis, keys, tell, label, head, rows, step }) {
+function chart(times, values, series, { zone, zoom, axis, incrs, keys, tell, label, head, rows, step }) {
   const place = h("div", { class: "plot", role: "img", "aria-label": label });
   const told = h("p", { class: "told", "aria-hidden": "true" }, "\u00a0");
   const legend = h("ul", { class: "legend" }, keys.map(({ name, swatch, pattern, dash }) =>
@@ -93,7 +97,10 @@ function chart(times, values, series, { zone, zoom, axis, keys, tell, label, hea
     cursor: { y: false, points: { show: false }, drag: { x: true, y: false, setScale: false } },
     tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), zone === "UTC" ? "Etc/UTC" : zone),
     scales: { x: { range: (_, low, high) => [low, Math.max(high + step, low + 1)] }, y: { range: (_, __, high) => [0, high > 0 ? high * 1.06 : 1] } },
-    axes: [{ ...lined, grid: { show: false }, size: 26 }, { ...lined, size: 58, values: (_, ticks) => ticks.map(axis) }],
+    axes: [
+      { ...lined, grid: { show: false }, size: 26, space: 64, values: (_, ticks, __, ___, apart) => ticks.map((at) => format.tick(at * 1000, zone, apart)) },
+      { ...lined, size: 62, incrs, values: (_, ticks) => ticks.map(axis) },
+    ],
     series: [{}, ...series],
     hooks: {
       setCursor: [(plot) => {

@@ -5,6 +5,7 @@ const SHORT = new Intl.NumberFormat(undefined, { notation: "compact", maximumFra
 const TENTH = new Intl.NumberFormat(undefined, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 const UP_TO_TENTH = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
 const TWO = new Intl.NumberFormat(undefined, { maximumFractionDigits: 2 });
+const HUNDREDTH = new Intl.NumberFormat(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 
 export const NONE = "–";
 
@@ -13,7 +14,7 @@ export const compact = (value) =>
   value === null || value === undefined ? NONE : Math.abs(value) < 10_000 ? WHOLE.format(value) : SHORT.format(value);
 export const percent = (value) =>
   value === null || value === undefined ? NONE : `${TENTH.format(value)} %`;
-export const ratio = (value) => (value === null ? NONE : TWO.format(value));
+export const ratio = (value) => (value === null ? NONE : HUNDREDTH.format(value));
 
 /** Milliseconds as a person says them. */
 export function duration(ms) {
@@ -59,6 +60,14 @@ export const minute = (value, zone) =>
   formatOf(zone, { dateStyle: "medium", timeStyle: "short" }).format(new Date(value));
 
 const AGO = new Intl.RelativeTimeFormat(undefined, { numeric: "always", style: "narrow" });
+
+/** What stands under a chart at a moment: the day where one begins, else the time. */
+export function tick(ms, zone, apartSeconds) {
+  const time = formatOf(zone, { hour: "2-digit", minute: "2-digit" }).format(new Date(ms));
+  const midnight = formatOf("UTC", { hour: "2-digit", minute: "2-digit" }).format(new Date(0));
+  if (apartSeconds < 86_400 && time !== midnight) return time;
+  return formatOf(zone, { day: "numeric", month: "short" }).format(new Date(ms));
+}
 
 /** How long ago a moment was. */
 export function ago(value, now = Date.now()) {

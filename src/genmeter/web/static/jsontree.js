@@ -3,6 +3,7 @@
 import { h } from "./dom.js";
 
 const AT_A_TIME = 100;
+const AT_ONCE = 20; // a longer list is folded at first
 
 /** `value` as a tree, its first `open` levels unfolded. */
 export function tree(value, open = 2) {
@@ -28,7 +29,7 @@ function node(name, value, open) {
     }
   };
   box.addEventListener("toggle", () => box.open && !shown && more());
-  if (open > 0) {
+  if (open > 0 && (entries.length <= AT_ONCE || !Array.isArray(value))) {
     more();
     box.open = true;
   }

@@ -2,6 +2,7 @@
 
 import { ApiError } from "./api.js";
 import { h, say } from "./dom.js";
+import * as format from "./format.js";
 
 /**
  * A titled box whose content is made by `load(signal)`; it shows a skeleton until then.
@@ -102,9 +103,12 @@ export function figure({ name, text, now, before, beforeText, better, href, poin
   if (now !== null && before !== null && before !== undefined) {
     const up = now > before;
     const part = points ? now - before : before ? ((now - before) / before) * 100 : null;
+    const signed = (value, digits) => new Intl.NumberFormat(undefined, { maximumFractionDigits: digits, signDisplay: "always" }).format(value);
     const words = now === before ? "as before"
-      : part === null ? "none before"
-      : `${new Intl.NumberFormat(undefined, { maximumFractionDigits: Math.abs(part) < 10 ? 1 : 0, signDisplay: "always" }).format(part)} ${points ? "points" : "%"}`;
+      : points ? `${signed(part, 1)} points`
+        : part === null ? "none before"
+          : part > 999 ? `${format.compact(Math.round(now / before))} times`
+            : `${signed(part, Math.abs(part) < 10 ? 1 : 0)} %`;
     const mood = now === before || !better ? "" : up === better > 0 ? "good" : "worse";
     change = h("span", { class: `change ${mood}` },
       h("span", { "aria-hidden": "true" }, now === before ? "＝" : up ? "▲" : "▼"),
