@@ -49,7 +49,7 @@ def test_every_route_for_programs_is_described(
     service: Running, description: dict[str, Any]
 ) -> None:
     listed = httpx2.get(f"{service.base_url}/nothing").json()["error"].split("there are ")[1]
-    pages = {"/", "/docs", "/docs.css", "/openapi.json"}
+    pages = {"/", "/assets/{version}/{name}", "/docs", "/docs.css", "/openapi.json"}
     assert set(listed.split(", ")) - pages == set(description["paths"])
 
 
@@ -81,6 +81,51 @@ def test_refusals_are_as_described(service: Running, description: dict[str, Any]
     check(description, "/v2/account", service.holder(None).http.get("/v2/account"))
     for health in ("/healthz", "/readyz"):
         check(description, health, client.http.get(health))
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_answers_about_ranges_are_as_described(
+    client: Client, admin: Client, description: dict[str, Any], method: str
+) -> None:
+    client.record(job(), job(NOON_MS - 1, captchaRetry=2, captchaProviders="a,b"))
+
+    def ask(who: Client, path: str, **params: Any) -> None:
+        if method == "post":
+            check(description, path, who.http.post(path, json=params))
+        else:
+            check(description, path, who.http.get(path, params=params))
+
+    query, rows = "/v2/account/stats/query", "/v2/account/stats/rows"
+    ask(client, query)
+    every = [metric["name"] for metric in client.http.get(f"{query[:-5]}meta").json()["metrics"]]
+    ask(client, query, metrics=",".join(every) if method == "get" else every, group_by="config")
+    more = {"interval": "1h", "top": 1, "group_by": "captchaRetry", "timezone": "Asia/Kolkata"}
+    ask(client, query, last="3h", compare="previous", **more)
+    ask(client, query, metrics="no")
+    ask(client, query, account="other")
+    ask(client, query, interval="1m", last="300d")
+    ask(client, rows)
+    ask(client, rows, limit=1)
+    ask(admin, rows, account="*")
+    ask(admin, query, account="*", group_by="account")
+    if method == "get":
+        meta = "/v2/account/stats/meta"
+        check(description, meta, client.http.get(meta))
+        check(description, meta, admin.http.get(meta, params={"account": "*"}))
+        check(description, meta, client.http.get(meta, params={"x": "1"}))
+        refused = client.http.get(query, headers={"Accept": "image/png"})
+        check(description, query, refused)
+
+
+def test_the_parameters_of_ranges_are_those_that_are_known(
+    client: Client, description: dict[str, Any]
+) -> None:
+    for path in ("query", "rows", "meta"):
+        operation = description["paths"][f"/v2/account/stats/{path}"]["get"]
+        described = {parameter["name"] for parameter in operation["parameters"]}
+        refused = client.http.get(f"/v2/account/stats/{path}", params={"?": "1"})
+        known = refused.json()["error"].rpartition("there are ")[2].split(", ")
+        assert described == set(known)
 
 
 def test_the_record_that_is_described_is_the_one_that_is_taken(
@@ -118,5 +163,3 @@ def test_the_page_shows_it_all_and_calls_nobody(
         else:
             assert httpx2.get(service.base_url + link).status_code == 200
     assert not re.search(r"https?://", page.text)
-    root = httpx2.get(service.base_url + "/")
-    assert (root.status_code, root.headers["location"]) == (307, "/docs")

@@ -2,10 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
-from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -14,42 +13,9 @@ from genmeter.accounts import Accounts, Token
 from genmeter.bodies import Budget, receive
 from genmeter.clock import iso
 from genmeter.errors import BadRequestError, NotFoundError, TooLargeError
+from genmeter.openapi import TokenList, TokenMade, TokenView, TokenWanted
 
 _MOST_BYTES: Final = 64 * 2**10
-
-
-class TokenView(msgspec.Struct, kw_only=True):
-    """A token without its secret."""
-
-    id: str
-    account: str
-    name: str
-    scopes: tuple[str, ...]
-    created: str
-    expires: str | None
-    revoked: str | None
-    valid: Annotated[bool, Meta(description="Whether it opens anything now")]
-
-
-class TokenList(msgspec.Struct):
-    """Every token there is, by account and age, revoked and expired ones too."""
-
-    tokens: list[TokenView]
-
-
-class TokenMade(TokenView, kw_only=True):
-    """A new token. Its text is in this answer and nowhere else."""
-
-    token: str
-
-
-class TokenWanted(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A token to be made."""
-
-    account: str
-    scopes: Annotated[list[str], Meta(description="One or more of read, write, admin")]
-    name: Annotated[str, Meta(description="Default: the account's")] = ""
-    expires_days: Annotated[float | None, Meta(description="Days; default: never")] = None
 
 
 class Administration:

@@ -15,7 +15,8 @@ from genmeter.metrics import Metric
 from genmeter.periods import local_day, local_iso
 from genmeter.selection import Selection
 
-_FLOATS: Final = ("success_rate", "service_rate", "avg_captcha_retry")
+FRACTIONS: Final = ("success_rate", "service_rate", "avg_captcha_retry")
+"""The metrics that are no whole numbers."""
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -71,7 +72,7 @@ def _types(wanted: Analysis) -> dict[str, type]:
 def _type(metric: Metric) -> type:
     if metric.is_time:
         return str
-    return float if metric.name in _FLOATS else int
+    return float if metric.name in FRACTIONS else int
 
 
 def rows(

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
@@ -27,6 +27,7 @@ from genmeter.formats import Format
 from genmeter.lister import Lister
 from genmeter.listing import Listing
 from genmeter.meta import Inventory, Limits
+from genmeter.openapi import META, QUERY, ROWS
 from genmeter.parameters import Parameters
 from genmeter.reader import Reader
 from genmeter.selection import Asking, Selection
@@ -37,10 +38,6 @@ from genmeter.store import Store
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-QUERY: Final = "/v2/account/stats/query"
-ROWS: Final = "/v2/account/stats/rows"
-META: Final = "/v2/account/stats/meta"
 
 
 class _Asked(msgspec.Struct, frozen=True):

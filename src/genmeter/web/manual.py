@@ -71,7 +71,7 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
         for media, content in operation.get("requestBody", {}).get("content", {}).items()
     ]
     answers = [
-        (status, _type(next(iter(answer["content"].values()))["schema"]), "", answer["description"])
+        (status, _answer(answer), "", answer["description"])
         for status, answer in sorted(operation["responses"].items())
     ]
     return (
@@ -81,6 +81,16 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
         f"{_table('Parameters', parameters)}{_table('Body', bodies)}{_table('Answers', answers)}"
         "</section>"
     )
+
+
+def _answer(answer: dict[str, Any]) -> str:
+    """The shape of an answer, and the other formats it can have."""
+    content = answer.get("content")
+    if not content:
+        return "nothing"
+    shape, *others = content.items()
+    named = "".join(f", <code>{escape(media_type)}</code>" for media_type, _ in others)
+    return _type(shape[1]["schema"]) + named
 
 
 def _schema(name: str, schema: dict[str, Any]) -> str:
@@ -121,6 +131,10 @@ def _type(schema: dict[str, Any]) -> str:
         return f"list of {_type(schema['items'])}" if schema.get("items") else "list"
     if isinstance(schema.get("additionalProperties"), dict):
         return f"map of {_type(schema['additionalProperties'])}"
+    if "const" in schema:
+        return f"<code>{escape(str(schema['const']).lower())}</code>"
+    kinds = schema.get("type", "anything")
+    kinds = kinds if isinstance(kinds, str) else " or ".join(kinds)
     bounds = [
         f"{words} {schema[key]}"
         for key, words in (
@@ -131,4 +145,4 @@ def _type(schema: dict[str, Any]) -> str:
         )
         if key in schema
     ]
-    return escape(" ".join([schema.get("format") or schema.get("type", "anything"), *bounds]))
+    return escape(" ".join([schema.get("format") or kinds, *bounds]))

@@ -1,0 +1,44 @@
+"""docs/query.md: every answer in it is what the service says."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.support import Client, running
+
+MANUAL: Final = Path(__file__).parent.parent / "docs" / "query.md"
+BLOCKS: Final = re.findall(r"^```(\w+)\n(.*?)^```$", MANUAL.read_text(), re.MULTILINE | re.DOTALL)
+EXAMPLES: Final = [
+    (request.removeprefix("GET ").strip(), kind, answer)
+    for (asked, request), (kind, answer) in zip(BLOCKS, BLOCKS[1:], strict=False)
+    if asked == "http"
+]
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """Somebody of an account with the manual's records."""
+    with running(tmp_path_factory.mktemp("manual") / "data") as service:
+        client = service.client(account="acme")
+        records = next(block for kind, block in BLOCKS if kind == "ndjson")
+        answer = client.send(records.encode(), Content_Type="application/x-ndjson")
+        assert answer.json()["accepted"] == 6
+        yield client
+
+
+@pytest.mark.parametrize(("path", "kind", "answer"), EXAMPLES)
+def test_an_answer_is_as_printed(reader: Client, path: str, kind: str, answer: str) -> None:
+    response = reader.http.get(path)
+    if kind == "json":
+        assert response.json() == json.loads(answer)
+    else:
+        assert response.text == answer
+
+
+def test_there_are_examples_of_every_kind() -> None:
+    assert len(EXAMPLES) >= 9
+    assert {kind for _, kind, _ in EXAMPLES} == {"json", "csv", "ndjson"}
