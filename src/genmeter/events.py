@@ -91,27 +91,27 @@ class _Stream(Streamed):
 
     async def send(self, send: Send) -> None:
         """Send what comes. What is known to be wrong is raised before the first byte."""
-        watching = asyncio.create_task(self._watch_token())
+        watching = asyncio.ensure_future(self._watch_token())
+        coming = asyncio.ensure_future(anext(self._events))
         try:
-            first = await anext(self._events)
+            piece = await coming
             start = {"status": self.status_code, "headers": self.raw_headers}
             await send({"type": "http.response.start", **start})
-            await self._send_piece(send, first)
-            while not watching.done():
+            while True:
+                await self._send_piece(send, piece)
                 coming = asyncio.ensure_future(anext(self._events))
                 await asyncio.wait((coming, watching), return_when=asyncio.FIRST_COMPLETED)
-                if not coming.done():
-                    coming.cancel()
-                    await asyncio.gather(coming, return_exceptions=True)
+                if watching.done():
                     break
                 try:
-                    await self._send_piece(send, coming.result())
+                    piece = coming.result()
                 except StopAsyncIteration:
                     break
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            coming.cancel()
+            await asyncio.gather(watching, coming, return_exceptions=True)
             await self._events.aclose()
 
     async def _send_piece(self, send: Send, piece: bytes) -> None:

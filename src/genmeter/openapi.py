@@ -261,7 +261,7 @@ def _live() -> dict[str, Any]:
     """Records as they are stored."""
     return {
         "operationId": "getLive",
-        "summary": "Records as they are stored, as server-sent events, each with an id to resume from",
+        "summary": "Records as they are stored: server-sent events, with ids to resume from",
         "parameters": [
             _parameter("bot", {"type": "string"}, "One or several, with commas; all by default"),
             _parameter("account", {"type": "string"}, "Another account, or *; admin tokens only"),

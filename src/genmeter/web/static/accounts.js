@@ -27,7 +27,7 @@ export function show(view) {
       ask({ group_by: by, metrics: "jobs,last", code: "2xx", "code!": null }),
       rows(question(view.params, { limit: LOOKED_AT }), signal),
     ]);
-    if (!all.groups.length) return noRecords();
+    if (!all.total.jobs) return noRecords();
     const sparks = await ask({ group_by: "config", metrics: "jobs,success", interval: sparkInterval(all.query), top: 60 });
     const key = (one) => (several ? `${one.account}\t${one.config}` : one.config);
     const lastGood = new Map(succeeded.groups.map((group) => [key(group), group.last]));

@@ -80,7 +80,11 @@ export function show(view) {
     h("section", { class: "panel wide", "aria-label": "Answer" }, h("header", null, h("h2", null, "Answer")), h("div", { class: "body" }, answer)));
 }
 
-const field = (label, input, hint) => h("label", null, h("span", null, label), input, h("small", { class: "dim" }, hint));
+function field(label, input, hint) {
+  const id = `hint-${input.name}`;
+  input.setAttribute("aria-describedby", id);
+  return h("div", null, h("label", null, h("span", null, label), input), h("small", { id }, hint));
+}
 
 async function sent(params, token, signal) {
   const started = performance.now();
