@@ -111,8 +111,8 @@ export function figure({ name, text, now, before, beforeText, better, href, poin
             : `${signed(part, Math.abs(part) < 10 ? 1 : 0)} %`;
     const mood = now === before || !better ? "" : up === better > 0 ? "good" : "worse";
     change = h("span", { class: `change ${mood}` },
-      h("span", { "aria-hidden": "true" }, now === before ? "＝" : up ? "▲" : "▼"),
-      ` ${words} `, h("span", { class: "dim" }, `(${beforeText})`));
+      h("span", { "aria-hidden": "true" }, now === before ? "=" : up ? "▲" : "▼"),
+      ` ${words} `, h("span", { class: "dim before" }, `(${beforeText})`));
   }
   const content = [h("span", { class: "name" }, name), h("strong", null, text), change];
   return href ? h("a", { class: "figure", href, title }, content) : h("div", { class: "figure", title }, content);
