@@ -124,7 +124,7 @@ def test_the_parameters_of_ranges_are_those_that_are_known(
         operation = description["paths"][f"/v2/account/stats/{path}"]["get"]
         described = {parameter["name"] for parameter in operation["parameters"]}
         refused = client.http.get(f"/v2/account/stats/{path}", params={"?": "1"})
-        known = refused.json()["error"].rpartition("there are ")[2].split(", ")
+        known = refused.json()["error"].rpartition(": there are ")[2].split(", ")
         assert described == set(known)
 
 

@@ -1,5 +1,6 @@
 """docs/query.md: every answer in it is what the service says."""
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ MANUAL: Final = Path(__file__).parent.parent / "docs" / "query.md"
 BLOCKS: Final = re.findall(r"^```(\w+)\n(.*?)^```$", MANUAL.read_text(), re.MULTILINE | re.DOTALL)
 EXAMPLES: Final = [
     (request.removeprefix("GET ").strip(), kind, answer)
-    for (asked, request), (kind, answer) in zip(BLOCKS, BLOCKS[1:], strict=False)
+    for (asked, request), (kind, answer) in itertools.pairwise(BLOCKS)
     if asked == "http"
 ]
 

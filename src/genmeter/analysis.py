@@ -143,9 +143,9 @@ def _metrics(given: Parameters) -> tuple[Metric, ...]:
         try:
             found.append(metrics.metric(name))
         except ValueError as error:
-            given.faults.append(f"metrics must be of {error}; not {quoted(name)}")
+            given.faults.append(f"metrics must be of {error}, not {quoted(name)}")
     if len(found) > MAX_METRICS:
-        given.faults.append(f"metrics are {len(found)}; at most {MAX_METRICS} are allowed")
+        given.faults.append(f"metrics are {len(found)}, at most {MAX_METRICS} are allowed")
     return tuple(found) or (metrics.metric("jobs"),)
 
 
@@ -160,9 +160,9 @@ def _group_by(given: Parameters, asking: Asking) -> tuple[Dimension, ...]:
         if name in allowed:
             found.append(allowed[name])
         else:
-            given.faults.append(f"group_by must be of {', '.join(allowed)}; not {quoted(name)}")
+            given.faults.append(f"group_by must be of {', '.join(allowed)}, not {quoted(name)}")
     if len(found) > MAX_GROUP_BY:
-        given.faults.append(f"group_by has {len(found)} fields; at most {MAX_GROUP_BY} are allowed")
+        given.faults.append(f"group_by has {len(found)} fields, at most {MAX_GROUP_BY} are allowed")
     return tuple(found)
 
 
@@ -174,7 +174,7 @@ def _order(given: Parameters, keys: list[str]) -> tuple[Order, ...]:
             found.setdefault(key, Order(key, descending=text.startswith("-")))
         else:
             given.faults.append(
-                f"order must be of {', '.join(keys)}, a - before it for the most first; "
+                f"order must be of {', '.join(keys)}, a - before it for the most first, "
                 f"not {quoted(text)}"
             )
     return tuple(found.values())

@@ -20,6 +20,9 @@ from genmeter.shards import Shards
 MAX_VALUES: Final = 1000
 """How many values of a dimension are named."""
 
+_MOST_RANKED: Final = 200_000
+"""How many groups may be looked at to find the top ones."""
+
 _MOST_DURATIONS: Final = 5_000_000
 
 
@@ -32,7 +35,7 @@ class Analyst:
 
     def __init__(self, shards: Shards, *, most_groups: int) -> None:
         self._shards = shards
-        self._most_groups = most_groups
+        self._most = most_groups
 
     def figures(self, analysis: Analysis, oldest_ms: int, mark: str) -> list[Figures]:
         """The sums of the range, then those of the period before where it is asked for.
@@ -42,11 +45,11 @@ class Analyst:
         keep = None
         if analysis.top:
             ranking = analysis.ranking()
-            counted = self._count(ranking, oldest_ms, mark, None)
+            counted = self._count(ranking, oldest_ms, mark, None, max(self._most, _MOST_RANKED))
             keep = top(ranking, counted.groups)
-        found = [self._count(analysis, oldest_ms, mark, keep)]
+        found = [self._count(analysis, oldest_ms, mark, keep, self._most)]
         if analysis.previous:
-            found.append(self._count(analysis.of_previous(), oldest_ms, mark, keep))
+            found.append(self._count(analysis.of_previous(), oldest_ms, mark, keep, self._most))
         return found
 
     def extent(self, selection: Selection, oldest_ms: int, mark: str) -> tuple[int, int, int]:
@@ -100,9 +103,14 @@ class Analyst:
         return found
 
     def _count(
-        self, analysis: Analysis, oldest_ms: int, mark: str, keep: Sequence[Key] | None
+        self,
+        analysis: Analysis,
+        oldest_ms: int,
+        mark: str,
+        keep: Sequence[Key] | None,
+        most: int,
     ) -> Figures:
-        """Sums and percentiles of the groups of one range, and over all."""
+        """Sums and percentiles of the groups of one range, ``most`` of them, and over all."""
         needs = list(dict.fromkeys(name for metric in analysis.metrics for name in metric.needs))
         levels = [name for name in needs if percentile(name) is not None]
         sums = [name for name in needs if percentile(name) is None]
@@ -110,7 +118,7 @@ class Analyst:
         ask = _Ask(analysis, sums, [] if several else levels, oldest_ms, keep)
 
         def answers(grouped: bool) -> list[Figures]:
-            statement = ask.statement(self._most_groups + 1, grouped)
+            statement = ask.statement(most + 1, grouped)
             return [
                 ask.read(answer, grouped)
                 for answer in self._shards.ask(analysis.selection, statement, mark)
@@ -122,9 +130,9 @@ class Analyst:
             for key, counted in figures.groups.items():
                 apart[key].append(counted)
         groups: Groups = {key: merge(parts, ask.names) for key, parts in apart.items()}
-        if max(buckets(analysis, groups), len(groups)) > self._most_groups:
+        if max(buckets(analysis, groups), len(groups)) > most:
             raise LimitError(
-                f"the answer would have more than {self._most_groups} groups; ask for the top ones "
+                f"the answer would have more than {most} groups; ask for the top ones "
                 "alone, group by fewer fields, or take a longer interval or less time"
             )
         if analysis.cuts and sql_selection.splits(analysis):

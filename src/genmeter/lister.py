@@ -100,7 +100,8 @@ class Lister:
 
 def _whole_lines(text: bytes) -> bytes:
     """Lines without the blank ones that some engines put between them."""
-    text = text.replace(b"\n\n", b"\n")
+    if b"\n\n" in text:
+        text = text.replace(b"\n\n", b"\n")
     if text and not text.endswith(b"\n"):
         raise EngineError(f"an answer broke off at: {text[-500:].decode(errors='replace')}")
     return text

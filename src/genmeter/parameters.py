@@ -1,7 +1,8 @@
 """What a client asks with: names and their values, from an address or a JSON object. Pure.
 
 A question with several faults is told all of them at once, so reading a parameter never raises:
-what is wrong is noted, and :meth:`Parameters.end` raises when everything has been read.
+what is wrong is noted, and :meth:`Parameters.end` raises when everything has been read. Between two
+faults stands "; ", and inside of none.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -64,7 +65,7 @@ class Parameters:
         self._known.append(name)
         values = list(dict.fromkeys(self._values.get(name, ())))
         if len(values) > MAX_VALUES:
-            self.faults.append(f"{name} has {len(values)} values; at most {MAX_VALUES} are allowed")
+            self.faults.append(f"{name} has {len(values)} values, at most {MAX_VALUES} are allowed")
             return []
         return values
 
@@ -73,7 +74,7 @@ class Parameters:
         self._known.append(name)
         values = self._values.get(name, [])
         if len(values) > 1:
-            self.faults.append(f"{name} is given {len(values)} values; give it one")
+            self.faults.append(f"{name} is given {len(values)} values, give it one")
             return None
         return values[0] if values else None
 
@@ -98,7 +99,7 @@ class Parameters:
             named = ", ".join(quoted(name) for name in unknown[:5])
             more = f" and {len(unknown) - 5} more" if unknown[5:] else ""
             known = ", ".join(dict.fromkeys(self._known))
-            self.faults.append(f"unknown parameter {named}{more}; there are {known}")
+            self.faults.append(f"unknown parameter {named}{more}: there are {known}")
         if self.faults:
             raise BadRequestError("; ".join(self.faults))
 

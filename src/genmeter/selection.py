@@ -204,19 +204,19 @@ def _range(given: Parameters, asking: Asking, where: ZoneInfo) -> tuple[int, int
     if len(given.faults) > before:
         return 0, 1
     if last is not None and (start is not None or end is not None):
-        given.faults.append("last stands for from and to; give it without them")
+        given.faults.append("last stands for from and to, give it without them")
     elif last is not None or (start is None and end is None):
         end = minute_end
         start = end - (last or DAY_MS)
     elif start is None:
-        given.faults.append("to needs from; or give last alone")
+        given.faults.append("to needs from, or give last alone")
     elif end is None:
         end = minute_end
     if start is None or end is None or len(given.faults) > before:
         return 0, 1
     if start >= end:
         given.faults.append(
-            f"from must be before to; they are {periods.local_iso(start, where)} "
+            f"from must be before to, they are {periods.local_iso(start, where)} "
             f"and {periods.local_iso(end, where)}"
         )
     elif end - start > asking.most_days * DAY_MS:
@@ -296,7 +296,7 @@ def _pattern(text: str, name: str, dimension: Dimension, given: Parameters) -> P
     if dimension.name == "bot":
         if text not in BOTS:
             given.faults.append(
-                f"{name} is not known: {quoted(text)}; it is {ALL}, or some of {', '.join(BOTS)}"
+                f"{name} is not known: {quoted(text)}, it is {ALL}, or some of {', '.join(BOTS)}"
             )
             return None
         return Pattern("exact", text)

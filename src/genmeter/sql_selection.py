@@ -270,7 +270,9 @@ def rows(
     if bound is not None:
         where += f" AND neg_ms {'<=' if listing.newest_first else '>='} {bound:d}"
     up, down = ("", " DESC") if listing.newest_first else (" DESC", "")
-    order = f"neg_ms{up}, jobid{down}, bot{up}, account{up}"
+    # The last key never decides. It makes the engine write the line before it sorts, and so move
+    # one text instead of fifteen columns, which takes five times as long.
+    order = f"neg_ms{up}, jobid{down}, concat(bot, '\\x01', account){up}, line"
     line = _line(kind, columns(listing.selection))
     return f"SELECT {line} AS line FROM {TABLE} FINAL WHERE {where} ORDER BY {order} LIMIT {most:d}"
 

@@ -1,0 +1,147 @@
+"""Questions about ranges -> SQL: exact text, and whose records are read (C23)."""
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from genmeter import analysis, listing, sql_selection
+from genmeter.parameters import Parameters
+from genmeter.selection import Asking
+from tests.test_sql import literals
+
+NOW = 1_770_984_000_000  # 2026-02-13T12:00:00.000Z
+ME = Asking(account="acme", any_account=False, now_ms=NOW, most_days=400)
+ADMIN = Asking(account="ops", any_account=True, now_ms=NOW, most_days=400)
+
+
+def analysed(given: dict[str, Any] | None = None, asking: Asking = ME) -> analysis.Analysis:
+    parameters = Parameters(
+        {k: v if isinstance(v, list) else [v] for k, v in (given or {}).items()}
+    )
+    found = analysis.parse(parameters, asking, most_groups=10_000)
+    parameters.end()
+    return found
+
+
+def figures(wanted: analysis.Analysis, *sums: str, **more: Any) -> str:
+    percentiles = [name for name in sums if name[0] == "p" and name[1].isdigit()]
+    counted = [name for name in sums if name not in percentiles]
+    given: dict[str, Any] = {"oldest_ms": 0, "most": 11, **more}
+    return sql_selection.figures(wanted, counted, percentiles, **given)
+
+
+MINE = "account = 'acme' AND neg_ms <= -1770897660000 AND neg_ms > -1770984060000"
+
+
+def test_figures_over_all() -> None:
+    assert figures(analysed(), "jobs", "success", "p99.9") == (
+        "SELECT count(), countIf(code >= 200 AND code < 300), "
+        "quantilesExact(0.9990000000001)(msec) "
+        f"FROM records FINAL WHERE {MINE}"
+    )
+
+
+def test_figures_of_groups_and_days() -> None:
+    wanted = analysed(
+        {
+            "from": "2026-03-28",
+            "to": "2026-04-01",
+            "timezone": "Europe/Berlin",
+            "interval": "1d",
+            "group_by": "model",
+        }
+    )
+    bucket = (
+        "multiIf(-neg_ms < 1774738800000, toInt64(1774652400000), "
+        "-neg_ms < 1774821600000, toInt64(1774738800000), "
+        "-neg_ms < 1774908000000, toInt64(1774821600000), toInt64(1774908000000))"
+    )
+    assert figures(wanted, "jobs") == (
+        f"SELECT {bucket} AS k0, model AS k1, count() FROM records FINAL "
+        "WHERE account = 'acme' AND neg_ms <= -1774652400000 AND neg_ms > -1774994400000 "
+        "GROUP BY k0, k1 WITH TOTALS LIMIT 11"
+    )
+
+
+def test_buckets_that_are_equally_long_are_one_piece_of_arithmetic() -> None:
+    wanted = analysed({"from": "2026-01-01", "to": "2026-02-01", "interval": "1h"})
+    assert figures(wanted, "jobs").startswith(
+        "SELECT multiIf(-neg_ms < 1769900400000, toInt64(1767225600000) + "
+        "intDiv(-neg_ms - 1767225600000, 3600000) * 3600000, toInt64(1769900400000)) AS k0, "
+    )
+
+
+def test_the_rest_has_one_key() -> None:
+    wanted = analysed({"group_by": ["bot", "code"], "top": "1"})
+    text = figures(wanted, "jobs", keep=[("kling", 429)])
+    assert "if((toString(bot), toString(code)) IN (('kling', '429')), toString(bot), " in text
+    assert text.count("'\\x01other'") == 2
+
+
+def test_by_captcha_provider_a_record_is_split_and_the_total_asked_apart() -> None:
+    wanted = analysed({"group_by": "captchaProvider"})
+    text = figures(wanted, "jobs", "captcha_attempts")
+    assert "arrayJoin(if(empty(names), [''], arrayDistinct(names))) AS provider" in text
+    assert "WITH TOTALS" not in text
+    assert "arrayJoin" not in figures(wanted, "jobs", grouped=False)
+
+
+@pytest.mark.parametrize(
+    ("given", "condition"),
+    [
+        ({"code": ["2xx", "429"]}, "(code IN (429) OR code >= 200 AND code < 300)"),
+        ({"code!": ["5xx"]}, "NOT (code >= 500 AND code < 600)"),
+        ({"model": ["a", "b*"]}, "(model IN ('a') OR startsWith(model, 'b'))"),
+        ({"model!": ["(empty)"]}, "NOT (model IN (''))"),
+        ({"captchaRetry": ["(empty)", "0"]}, "ifNull(toInt32(captcha_retry), -1) IN (-1, 0)"),
+        ({"min_msec": "5", "max_msec": "7"}, "msec >= 5 AND msec <= 7"),
+        ({"bot": ["kling"]}, "bot IN ('kling')"),
+        ({"config": ["o'b\\\\"]}, "config IN ('o\\'b\\\\')"),
+    ],
+)
+def test_conditions(given: dict[str, Any], condition: str) -> None:
+    text = figures(analysed(given), "jobs")
+    assert text.partition(" WHERE ")[2] == f"{MINE} AND {condition}"
+
+
+def test_an_admin_may_ask_about_several_accounts() -> None:
+    def where(**given: Any) -> str:
+        return figures(analysed(given, ADMIN), "jobs").partition(" WHERE ")[2].split(" AND n")[0]
+
+    assert where() == "account = 'ops'"
+    assert where(account="acme") == "account = 'acme'"
+    assert where(account=["acme", "b-*"]) == ("(account IN ('acme') OR startsWith(account, 'b-'))")
+    assert where(account="*") == "startsWith(account, '')"
+    assert where(**{"account!": "acme"}) == "NOT (account IN ('acme'))"
+
+
+def test_rows_go_on_after_a_place() -> None:
+    parameters = Parameters({"limit": ["2"]})
+    first = listing.parse(parameters, ME)
+    place = listing.Place(neg_ms=-9, jobid="j'1", bot="kling", account="acme")
+    again = Parameters({"limit": ["2"], "cursor": [first.cursor(place)]})
+    text = sql_selection.rows(listing.parse(again, ME), "tsv", oldest_ms=0, most=3, bound=-5)
+    assert text.partition(" WHERE ")[2] == (
+        f"{MINE} AND neg_ms >= -9 AND (neg_ms > -9 OR jobid < 'j\\'1' OR jobid = 'j\\'1' "
+        "AND (bot > 'kling' OR bot = 'kling' AND account > 'acme')) AND neg_ms <= -5 "
+        "ORDER BY neg_ms, jobid DESC, concat(bot, '\\x01', account), line LIMIT 3"
+    )
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["config", "model!", "status", "jobid", "captchaProvider", "tier!"]),
+        st.lists(st.text(max_size=8), min_size=1, max_size=3),
+        min_size=1,
+    )
+)
+def test_c23_no_value_leaves_its_quotes(given: dict[str, list[str]]) -> None:
+    wanted = analysed({name: values for name, values in given.items() if any(values)})
+    text, values = literals(figures(wanted, "jobs"))
+    assert text.partition(" WHERE ")[2].startswith("account = ? AND neg_ms <= ")
+    assert values[0] == "acme"
+    rest = re.sub(r"\?|[a-zA-Z_0-9<>=!,.()\[\] -]", "", text)
+    assert rest == ""
