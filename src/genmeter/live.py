@@ -136,6 +136,7 @@ class Live:
             if self._alone:
                 await self._news.wait()
                 self._news.clear()
+            started = time.monotonic()
             try:
                 settled = await self._settled()
                 if (settled, _LAST) > self._place:
@@ -144,7 +145,9 @@ class Live:
                 log.warning("new records could not be read: %s", error)
                 self._news.set()
                 await asyncio.sleep(_POLL_S)
-            await asyncio.sleep(_PAUSE_S if self._alone else _POLL_S)
+            # Of a large store not more than a tenth of a processor is spent on this.
+            took = time.monotonic() - started
+            await asyncio.sleep(max(9 * took, _PAUSE_S if self._alone else _POLL_S))
         self._pump = self._loop = None
         self._kept.clear()
         self._marks.clear()

@@ -162,6 +162,7 @@ def test_accounts_have_the_one_that_is_failing_now_on_top(opened: Opened, known:
     assert rows[0]["403/429 run"] == "7 \N{MULTIPLICATION SIGN} 429"
     assert rows[1]["Now"] == "✓ works"
     assert (rows[2]["Now"], rows[2]["403/429 run"]) == ("1 failed", NONE)
+    expect(page.locator(".spark")).to_have_count(3)
     assert page.locator(".spark rect.bad").count() > 0
     page.get_by_role("link", name="steady@example.com").click()
     settled(page)

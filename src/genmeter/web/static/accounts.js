@@ -11,10 +11,28 @@ const LOOKED_AT = 2000;
 const RUN = [403, 429];
 const good = (code) => code >= 200 && code < 300;
 
-/** The length of a step such that a spark line has up to some fifty of them. */
-export function sparkInterval(total) {
-  const hours = (Date.parse(total.to) - Date.parse(total.from)) / 3_600_000;
-  return hours <= 1 ? "5m" : hours <= 12 ? "15m" : hours <= 48 ? "1h" : "1d";
+/** The length of a step such that a spark line has some ten to ninety of them. */
+export function sparkInterval(params) {
+  const [, number, unit] = /^(\d+)([mhdw])$/.exec(params.get("last") ?? "") ?? [];
+  const hours = number ? number * { m: 1 / 60, h: 1, d: 24, w: 168 }[unit]
+    : ((Date.parse(params.get("to")) || Date.now()) - Date.parse(params.get("from"))) / 3_600_000;
+  return hours <= 1 ? "5m" : hours <= 12 ? "15m" : hours <= 48 ? "1h" : hours <= 2160 ? "1d" : "1w";
+}
+
+/** Spark lines that come when they are known: a function from a value to its place in the page. */
+export function sparks(asked, dimension, label) {
+  const lines = asked.then(({ groups }) => {
+    const found = new Map();
+    for (const group of groups) {
+      if (!group.other) found.set(group[dimension], [...(found.get(group[dimension]) ?? []), group]);
+    }
+    return found;
+  });
+  return (one) => {
+    const place = h("span", { class: "sparkplace" });
+    lines.then((found) => found.has(one[dimension]) && place.replaceChildren(spark(found.get(one[dimension]), label(one))), () => {});
+    return place;
+  };
 }
 
 export function show(view) {
@@ -22,25 +40,22 @@ export function show(view) {
   const by = several ? "account,config" : "config";
   return panel(view, "Accounts (configs)", async (signal) => {
     const ask = (more) => query(question(view.params, more), signal);
+    const points = sparks(ask({ group_by: "config", metrics: "jobs,success", interval: sparkInterval(view.params), top: 60 }), "config",
+      (one) => `Jobs over time of ${one.config}: ${format.count(one.jobs)}, ${format.percent(one.success_rate)} of them succeeded`);
     const [all, succeeded, newest] = await Promise.all([
       ask({ group_by: by, metrics: "jobs,success_rate,p95,throttled,client_errors,last" }),
       ask({ group_by: by, metrics: "jobs,last", code: "2xx", "code!": null }),
       rows(question(view.params, { limit: LOOKED_AT }), signal),
     ]);
     if (!all.total.jobs) return noRecords();
-    const sparks = await ask({ group_by: "config", metrics: "jobs,success", interval: sparkInterval(all.query), top: 60 });
     const key = (one) => (several ? `${one.account}\t${one.config}` : one.config);
     const lastGood = new Map(succeeded.groups.map((group) => [key(group), group.last]));
     const runs = runsOf(newest, key);
-    const lines = new Map();
-    for (const group of sparks.groups) {
-      if (!group.other) lines.set(group.config, [...(lines.get(group.config) ?? []), group]);
-    }
     const found = all.groups.map((group) => ({
       ...group, run: runs.get(key(group)) ?? { length: 0, code: null, open: false, failures: 0 },
-      good: lastGood.get(key(group)) ?? null, points: lines.get(group.config) ?? [],
+      good: lastGood.get(key(group)) ?? null,
     }));
-    return table(columns(view, several), found.sort(burning), { label: "Accounts (configs)", rowProps: (one) => ({ class: one.run.failures >= 3 ? "burning" : null }) });
+    return table(columns(view, several, points), found.sort(burning), { label: "Accounts (configs)", rowProps: (one) => ({ class: one.run.failures >= 3 ? "burning" : null }) });
   });
 }
 
@@ -73,7 +88,7 @@ function burning(a, b) {
 
 const runText = ({ length, code, open }) => (length ? `${open ? "≥ " : ""}${length} × ${code}` : format.NONE);
 
-function columns(view, several) {
+function columns(view, several, points) {
   const only = (one, more = {}) => href("records", {
     ...added(view.params, "config", exact(one.config)), ...(several ? { account: one.account } : {}), ...more });
   return [
@@ -94,6 +109,6 @@ function columns(view, several) {
     { key: "good", label: "Last success", number: true, sort: (one) => one.good && Date.parse(one.good),
       cell: (one) => h("span", { title: format.moment(one.good, view.zone) }, one.good ? format.ago(one.good) : "none in range") },
     { key: "spark", label: "Jobs and failures over time",
-      cell: (one) => (one.points.length ? spark(one.points, `Jobs over time of ${one.config}: ${format.count(one.jobs)}, ${format.percent(one.success_rate)} of them succeeded`) : "") },
+      cell: points },
   ];
 }

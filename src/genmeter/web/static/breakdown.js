@@ -2,8 +2,7 @@
 
 import { query } from "./api.js";
 import { added, exact, go, href, question } from "./address.js";
-import { spark } from "./charts.js";
-import { sparkInterval } from "./accounts.js";
+import { sparkInterval, sparks } from "./accounts.js";
 import { h } from "./dom.js";
 import * as format from "./format.js";
 import { heatMap } from "./heatmap.js";
@@ -19,19 +18,16 @@ export const cutBy = (dimension, title) => (view) => [byValue(view, dimension, t
 
 function byValue(view, dimension, title) {
   return panel(view, title, async (signal) => {
+    const points = sparks(
+      query(question(view.params, { group_by: dimension, metrics: "jobs,success", interval: sparkInterval(view.params), top: TOP }), signal), dimension,
+      (one) => `Jobs over time: ${format.count(one.jobs)}, ${format.percent(one.success_rate)} of them succeeded`);
     const found = await query(question(view.params, { group_by: dimension, metrics: METRICS, top: 500 }), signal);
     if (!found.total.jobs) return noRecords();
-    const sparks = await query(question(view.params, { group_by: dimension, metrics: "jobs,success", interval: sparkInterval(found.query), top: TOP }), signal);
-    const lines = new Map();
-    for (const group of sparks.groups) {
-      if (!group.other) lines.set(group[dimension], [...(lines.get(group[dimension]) ?? []), group]);
-    }
-    const groups = found.groups.map((group) => ({ ...group, points: lines.get(group[dimension]) ?? [] }));
-    return table(columns(view, dimension, title, found.total.jobs), groups, { label: title, order: ["jobs", true] });
+    return table(columns(view, dimension, title, found.total.jobs, points), found.groups, { label: title, order: ["jobs", true] });
   });
 }
 
-function columns(view, dimension, title, total) {
+function columns(view, dimension, title, total, points) {
   const filter = (one, more = {}) => href(view.name, { ...added(view.params, dimension, exact(one[dimension])), ...more });
   const counted = (key, label, code) => ({
     key, label, number: true, sort: (one) => one[key],
@@ -53,8 +49,7 @@ function columns(view, dimension, title, total) {
     counted("throttled", "Throttled", "429"),
     counted("client_errors", "Client errors", ["4xx"]),
     counted("provider_errors", "Provider errors", ["0", "5xx"]),
-    { key: "spark", label: "Over time",
-      cell: (one) => (one.points.length ? spark(one.points, `Jobs over time: ${format.count(one.jobs)}, ${format.percent(one.success_rate)} of them succeeded`) : "") },
+    { key: "spark", label: "Over time", cell: (one) => (one.other ? "" : points(one)) },
   ];
 }
 
