@@ -1,16 +1,20 @@
 """``GET /v2/account/stats/live``: each record once, in order, whoever reads and however slowly."""
 
+import contextlib
 import json
+import socket
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from zstandard import ZstdDecompressor
 
 from genmeter import live
-from tests.support import NOON_MS, Client, Running, job
+from genmeter.clock import now_ms
+from tests.support import NOON_MS, Client, Process, Running, job, new_token
 
 PATH = "/v2/account/stats/live"
 
@@ -188,3 +192,48 @@ def test_a_revoked_token_hears_no_more(service: Running, monkeypatch: pytest.Mon
         service.service.accounts.revoke(token.id, now_ms=NOON_MS)
         with pytest.raises(EOFError):
             reader.until(1)
+
+
+class Silent:
+    """Somebody who asks and then reads nothing, by the smallest buffer there is."""
+
+    def __init__(self, client: Client) -> None:
+        host, port = client.base_url.removeprefix("http://").split(":")
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self._socket.settimeout(60)
+        self._socket.connect((host, int(port)))
+        request = f"GET {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {client.token}\r\n\r\n"
+        self._socket.sendall(request.encode())
+        self._start = self._socket.recv(10)
+
+    def rest(self) -> bytes:
+        """All that still comes until the server lets go."""
+        pieces = [self._start]
+        with contextlib.suppress(ConnectionError):
+            while piece := self._socket.recv(2**20):
+                pieces.append(piece)
+        self._socket.close()
+        return b"".join(pieces)
+
+
+def test_who_reads_nothing_is_cut_loose_and_holds_nobody_up(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    token = new_token(data, "acme")
+    now = now_ms()
+    batches = [[job(now - number, func="f" * 500) for number in range(2500)] for _ in range(8)]
+    with Process(data, "--stall-seconds", "1") as server:
+        client = Client(server.base_url, token, "acme")
+        silent = Silent(client)
+        with listening(client) as reader:
+            for batch in batches:
+                client.record(*batch)
+            stored = [one["jobid"] for batch in batches for one in batch]
+            assert sorted(reader.until(len(stored))) == sorted(stored)
+            assert silent.rest().count(b"data: ") < len(stored)
+            # Streams end as they should when the server does.
+            server.process.terminate()
+            with pytest.raises(EOFError):
+                reader.until(len(stored) + 1)
+        client.http.close()
+        assert server.process.wait(60) == 0

@@ -89,7 +89,8 @@ function chart(times, values, series, { zone, zoom, axis, incrs, keys, tell, lab
   const told = h("p", { class: "told", "aria-hidden": "true" }, "\u00a0");
   const legend = h("ul", { class: "legend" }, keys.map(({ name, swatch, pattern, dash }) =>
     h("li", null, sample(swatch, pattern, dash), name)));
-  const lined = { stroke: () => color("dim"), grid: { stroke: () => color("rule"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
+  const scale = parseFloat(getComputedStyle(document.documentElement).fontSize) / 14;
+  const lined = { stroke: () => color("dim"), grid: { stroke: () => color("rule"), width: 1 }, ticks: { show: false }, font: `${11 * scale}px system-ui` };
   const plotted = new uPlot({
     width: 300,
     height: 190,
@@ -98,8 +99,8 @@ function chart(times, values, series, { zone, zoom, axis, incrs, keys, tell, lab
     tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), zone === "UTC" ? "Etc/UTC" : zone),
     scales: { x: { range: (_, low, high) => [low, Math.max(high + step, low + 1)] }, y: { range: (_, __, high) => [0, high > 0 ? high * 1.06 : 1] } },
     axes: [
-      { ...lined, grid: { show: false }, size: 26, space: 64, values: (_, ticks, __, ___, apart) => ticks.map((at) => format.tick(at * 1000, zone, apart)) },
-      { ...lined, size: 62, incrs, values: (_, ticks) => ticks.map(axis) },
+      { ...lined, grid: { show: false }, size: 26 * scale, space: 64 * scale, values: (_, ticks, __, ___, apart) => ticks.map((at) => format.tick(at * 1000, zone, apart)) },
+      { ...lined, size: 62 * scale, incrs, values: (_, ticks) => ticks.map(axis) },
     ],
     series: [{}, ...series],
     hooks: {

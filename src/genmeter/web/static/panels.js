@@ -99,7 +99,7 @@ function compare(a, b, down) {
 
 /** A figure with the one of the period before beside it. `better` is 1 where more is better. */
 export function figure({ name, text, now, before, beforeText, better, href, points, title }) {
-  let change = h("span", { class: "change dim" }, "no period before to compare with");
+  let change = h("span", { class: "change dim" }, "none before");
   if (now !== null && before !== null && before !== undefined) {
     const up = now > before;
     const part = points ? now - before : before ? ((now - before) / before) * 100 : null;
