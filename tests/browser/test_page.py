@@ -5,7 +5,7 @@ import re
 
 import httpx2
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import Opened, settled, show
 from tests.support import Client, Running, job
@@ -145,6 +145,11 @@ def test_everything_is_reached_by_keyboard(opened: Opened, known: Client) -> Non
     expect(page.get_by_role("button", name="Skip to the content")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator("#main")).to_be_focused()
+    page.get_by_label("Range").focus()
+    page.keyboard.press("ArrowDown")
+    settled(page)
+    assert "last=7d" in page.url
+    expect(page.get_by_label("Range")).to_be_focused()
     page.get_by_role("link", name="Models").focus()
     page.keyboard.press("Enter")
     settled(page)
@@ -161,6 +166,34 @@ def test_everything_is_reached_by_keyboard(opened: Opened, known: Client) -> Non
     settled(page)
     assert "from=" in page.url
     assert "last=" not in page.url
+
+
+def test_a_change_cancels_what_was_asked_and_shows_so_at_once(
+    opened: Opened, known: Client
+) -> None:
+    page = opened(known, "/records?last=24h")
+    held: list[Route] = []
+    given_up: list[str] = []
+    page.on("requestfailed", lambda request: given_up.append(request.url))
+    page.route("**/stats/rows*", lambda route: held.append(route))  # noqa: PLW0108
+    page.get_by_label("Range").select_option("7d")
+    expect(page.locator(".skeleton")).to_be_visible()
+    expect(page.locator(".records")).to_have_count(0)
+    page.unroute("**/stats/rows*")
+    page.get_by_label("Range").select_option("30d")
+    expect(page.locator(".records tbody tr")).to_have_count(84)
+    assert any("last=7d" in url for url in given_up)
+
+
+def test_where_the_server_is_away_it_says_so_and_tries_again(opened: Opened, known: Client) -> None:
+    page = opened(known, "/records?last=24h")
+    page.context.set_offline(True)
+    page.get_by_role("link", name="Codes").click()
+    alert = page.get_by_role("alert").first
+    expect(alert).to_contain_text("The server does not answer")
+    page.context.set_offline(False)
+    alert.get_by_role("button", name="Try again").click()
+    expect(page.locator("#main table").first).to_contain_text("429")
 
 
 def test_where_there_is_nothing_it_says_what_to_do(opened: Opened, client: Client) -> None:

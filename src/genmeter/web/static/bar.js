@@ -30,7 +30,7 @@ export function bar(params, meta) {
 }
 
 function picker(label, options, value, changed) {
-  const select = h("select", null, options.map(([key, text]) => h("option", { value: key }, text)));
+  const select = h("select", { name: label.toLowerCase() }, options.map(([key, text]) => h("option", { value: key }, text)));
   select.value = value;
   select.addEventListener("change", () => changed(select.value));
   return h("label", null, h("span", null, label), select);

@@ -28,6 +28,7 @@ const REFRESH_MS = 60_000;
 
 const app = document.getElementById("app");
 let who = null; // what the server says of the token
+let shown = null;
 let current = { stop: new AbortController(), refreshes: [] };
 
 function leave() {
@@ -76,7 +77,7 @@ async function enter(token) {
 
 function render() {
   if (!who) return;
-  const again = document.activeElement?.closest("nav.views") !== null;
+  const focused = placeOf(document.activeElement);
   leave();
   const { view: name, params } = read();
   const [title, show] = VIEWS[name] ?? ["Nothing here", () => h("p", { class: "empty" }, "There is no such view. ", h("a", { href: href("overview") }, "Go to the overview"))];
@@ -93,7 +94,16 @@ function render() {
   const content = [show(view)].flat();
   main.append(h("h1", { class: WITHOUT_BAR.includes(name) ? null : "unseen" }, title), ...(WITHOUT_BAR.includes(name) ? [] : [bar(params, view.meta)]), ...content);
   app.replaceChildren(frame(name, view), main);
-  if (again) app.querySelector("nav.views [aria-current]")?.focus();
+  if (focused) app.querySelector(focused)?.focus({ preventScroll: true });
+  if (shown !== name) scrollTo(0, 0);
+  shown = name;
+}
+
+/** Where the focus goes when all is drawn anew: to the same control, or to what it was in. */
+function placeOf(element) {
+  if (element?.closest("nav.views")) return "nav.views [aria-current]";
+  if (element?.closest(".bar")) return element.name ? `.bar [name="${element.name}"]` : ".bar summary";
+  return element?.closest("#main") ? "#main" : null;
 }
 
 let remembered = { key: null, answer: null };
