@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from genmeter.bots import BOTS
-from genmeter.clock import utc_date
-from genmeter.migrate import month_ms
+from genmeter.clock import month_ms, utc_date
 from tests.servers.clickhouse import ClickHouse
 from tests.support import NOON_MS, Client, Process, genmeter, job
 

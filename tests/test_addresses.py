@@ -11,6 +11,7 @@ from genmeter.addresses import (
     Secret,
     clickhouse,
     postgresql,
+    service,
 )
 
 
@@ -136,3 +137,31 @@ def test_a_secret_shows_itself_to_none_but_who_asks() -> None:
     assert secret != Secret("hunter3")
     assert secret != "hunter2"
     assert len({secret, Secret("hunter2")}) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000"), ("https://a/", "https://a"),
+        ("https://[::1]:1/stats/x//", "https://[::1]:1/stats/x"),
+    ],
+)  # fmt: skip
+def test_the_address_of_a_service(text: str, url: str) -> None:
+    assert service(text) == url
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", "http[s]://"), ("a:8000", "http[s]://"), ("ftp://hunter2", "http[s]://"),
+        ("http://u:hunter2@a", "who asks is told by the token"), ("http://@a", "who asks"),
+        ("http://", "host is a name"), ("http://a b", "host is a name"),
+        ("http://a:hunter2", "host has a port"), ("http://a?hunter2", "host is a name"),
+        ("http://a/?x=hunter2", "nothing follows the path"), ("http://a/hunter2 ", "nothing"),
+        ("http://a/\n", "nothing follows the path"), ("http://a/#", "nothing follows the path"),
+    ],
+)  # fmt: skip
+def test_what_is_no_address_of_a_service(text: str, fault: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(fault)) as caught:
+        service(text)
+    assert "hunter2" not in str(caught.value)

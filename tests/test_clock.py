@@ -77,3 +77,14 @@ def test_c3_leap_days_are_days_and_others_are_not() -> None:
 def test_now_is_the_machines_clock_in_whole_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time_ns", lambda: 1_770_978_600_123_999_999)
     assert clock.now_ms() == 1_770_978_600_123
+
+
+def test_a_month_is_that_of_the_calendar() -> None:
+    for month, start, end in (
+        (202512, "2025-12-01T00:00:00.000Z", "2026-01-01T00:00:00.000Z"),
+        (202402, "2024-02-01T00:00:00.000Z", "2024-03-01T00:00:00.000Z"),
+    ):
+        start_ms, end_ms = clock.month_ms(month)
+        assert (clock.iso(start_ms), clock.iso(end_ms)) == (start, end)
+        assert clock.utc_month(start_ms) == clock.utc_month(end_ms - 1) == month
+        assert clock.utc_month(end_ms) != month

@@ -107,6 +107,9 @@ SAMPLES = {
     ),
     "accounts_password": ("p", "q", Secret("p")),
     "accounts_password_file": ("secret", "other", Secret("from a file")),
+    "url": ("https://a:1/b/", "http://c", "https://a:1/b"),
+    "token": ("user:acme-01", "x", Secret("user:acme-01")),
+    "token_file": ("token", "secret", Secret("user:acme-02")),
     "days": ("7", "8", 7),
     "records": ("10", "11", 10),
     "seed": ("0", "5", 0),
@@ -122,6 +125,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files that samples name, the one the test is in."""
     (tmp_path / "secret").write_text("from a file\n")
     (tmp_path / "other").write_text("from another file\n")
+    (tmp_path / "token").write_text(" user:acme-02\r\n")
     (tmp_path / "ca.pem").write_text("a certificate\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -290,6 +294,37 @@ def test_a_password_file_is_one_line(files: Path, content: bytes, password: str 
             "--accounts-password-file must be a file with one line in it, the password, that can "
             'be read, not "secret"',
         )
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b" \n", b"a b", b"a\nb", b"t\xc3\xb6ken", b"\xff", b"a\0"]
+)
+def test_a_token_is_one_word(files: Path, content: bytes) -> None:
+    (files / "token").write_bytes(content)
+    assert faults("query", {"token_file": "token"}, {}) == (
+        '--token-file must be a file with a token in it that can be read, not "token"',
+    )
+    if content and b"\0" not in content:
+        text = content.decode(errors="replace")
+        assert faults("query", {}, {"GENMETER_TOKEN": text}) == (
+            "GENMETER_TOKEN must be a token as token create prints it",
+        )
+
+
+@pytest.mark.usefixtures("files")
+def test_a_token_is_given_once_and_does_not_show() -> None:
+    (fault,) = faults("query", {"token_file": "token"}, {"GENMETER_TOKEN": "user:hunter2"})
+    assert fault == "GENMETER_TOKEN and --token-file are both set; choose one"
+    assert load("query", {"token_file": "token"}, {})["token"] == Secret("user:acme-02")
+    assert "hunter2" not in repr(load("query", {}, {"GENMETER_TOKEN": "user:hunter2"}))
+    assert load("query", {}, {})["token"] is None
+
+
+def test_a_terminal_without_colours_is_known_by_its_environment() -> None:
+    assert not config.no_color({})
+    assert not config.no_color({"NO_COLOR": "", "TERM": "xterm"})
+    assert config.no_color({"NO_COLOR": "0"})
+    assert config.no_color({"TERM": "dumb"})
 
 
 def test_files_must_be_there(tmp_path: Path) -> None:

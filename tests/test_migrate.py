@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from genmeter.accounts import Accounts
-from genmeter.clock import iso
+from genmeter.clock import iso, month_ms
 from genmeter.migrate import (
     PORTION_RECORDS,
     Difference,
@@ -20,7 +20,6 @@ from genmeter.migrate import (
     Unit,
     batches,
     compare,
-    month_ms,
     plan,
 )
 from tests.moves import (
@@ -489,11 +488,3 @@ def test_batches_are_whole_lines_and_all_of_them(blocks: list[bytes], size: int)
     assert b"".join(got) == b"".join(blocks)
     assert all(batch.endswith(b"\n") for batch in got)
     assert len(got) <= 10 // size + 1
-
-
-def test_a_month_is_that_of_the_calendar() -> None:
-    for month, start, end in (
-        (202512, "2025-12-01T00:00:00.000Z", "2026-01-01T00:00:00.000Z"),
-        (202402, "2024-02-01T00:00:00.000Z", "2024-03-01T00:00:00.000Z"),
-    ):
-        assert tuple(map(iso, month_ms(month))) == (start, end)

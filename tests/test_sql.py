@@ -297,3 +297,55 @@ def test_r6_a_migration_compares_by_the_text_that_is_carried() -> None:
         f"'\\x09', toString(cityHash64({golden(WHOLE)})), '\\x0a') AS line {MEANT} "
         "ORDER BY bot, neg_ms, jobid"
     )
+
+
+def test_r6_a_settled_time_is_read_without_final() -> None:
+    piece = sql.Piece(start_ms=5, end_ms=NOON, settled=True)
+    assert sql.source(["bot", "msec"], "account = 'a' OR account = 'b'", [piece]) == (
+        f"records WHERE neg_ms <= -5 AND neg_ms > -{NOON} AND (account = 'a' OR account = 'b')"
+    )
+
+
+def test_r6_a_time_that_is_not_settled_is_read_with_final() -> None:
+    piece = sql.Piece(start_ms=5, end_ms=NOON, settled=False)
+    assert sql.source(["bot", "msec"], "account = 'a'", [piece]) == (
+        f"records FINAL WHERE neg_ms <= -5 AND neg_ms > -{NOON} AND (account = 'a')"
+    )
+
+
+def test_r6_a_time_that_is_settled_in_part_is_read_piece_by_piece() -> None:
+    pieces = [
+        sql.Piece(start_ms=0, end_ms=5, settled=True),
+        sql.Piece(start_ms=5, end_ms=7, settled=False),
+        sql.Piece(start_ms=7, end_ms=9, settled=True),
+    ]
+    assert sql.source(iter(["bot", "msec"]), "account = 'a'", pieces) == (
+        "(SELECT bot, msec FROM records WHERE neg_ms <= 0 AND neg_ms > -5 AND (account = 'a') "
+        "UNION ALL "
+        "SELECT bot, msec FROM records FINAL WHERE neg_ms <= -5 AND neg_ms > -7 "
+        "AND (account = 'a') UNION ALL "
+        "SELECT bot, msec FROM records WHERE neg_ms <= -7 AND neg_ms > -9 AND (account = 'a'))"
+    )
+
+
+GENTLY = "SETTINGS max_threads = 1, max_block_size = 8192, use_uncompressed_cache = 0"
+
+
+def test_a_check_counts_all_accounts_or_those_it_names() -> None:
+    assert sql.counts(5, 7) == (
+        "SELECT * FROM (SELECT account, count() FROM records WHERE neg_ms <= -5 AND neg_ms > -7 "
+        f"GROUP BY account ORDER BY account {GENTLY})"
+    )
+    assert sql.counts(5, 7, ["a", "o'b"]) == (
+        "SELECT * FROM (SELECT account, count() FROM records WHERE account IN ('a', 'o\\'b') AND "
+        f"neg_ms <= -5 AND neg_ms > -7 GROUP BY account ORDER BY account {GENTLY})"
+    )
+
+
+def test_a_check_compares_identities_within_days() -> None:
+    assert sql.doubled(SPAN) == (
+        "SELECT account, day FROM (SELECT account, intDiv(-neg_ms, 86400000) AS day, "
+        "count() AS stored, uniqExact(cityHash64(bot, neg_ms, jobid)) AS records FROM records "
+        f"{MEANT.removeprefix('FROM records FINAL ')} GROUP BY account, day {GENTLY}) "
+        "WHERE stored != records"
+    )

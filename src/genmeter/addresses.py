@@ -17,6 +17,7 @@ CLICKHOUSE_FORM: Final = "http[s]://[USER@]HOST[:PORT][,HOST[:PORT]...]/DATABASE
 POSTGRESQL_FORM: Final = (
     "postgresql://USER@HOST[:PORT][,HOST[:PORT]...]/DATABASE[?OPTION=VALUE&...]"
 )
+SERVICE_FORM: Final = "http[s]://HOST[:PORT][/PATH]"
 POSTGRESQL_OPTIONS: Final = (
     "application_name", "channel_binding", "gssencmode", "host", "keepalives",
     "keepalives_count", "keepalives_idle", "keepalives_interval", "krbsrvname",
@@ -26,7 +27,11 @@ POSTGRESQL_OPTIONS: Final = (
 )  # fmt: skip
 """What may follow the question mark: libpq's options that say whom to trust and how to reach it."""
 
+TOKEN: Final = re.compile(r"[!-~]{1,500}")
+"""What a token may be made of, as far as a header can carry it."""
+
 _HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
+_PATH: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
 _PORT: Final = re.compile(r"[0-9]{1,5}")
 
 Hosts = tuple[tuple[str, int], ...]
@@ -121,6 +126,21 @@ def postgresql(text: str) -> PostgresqlUrl:
         database=database,
         options=options,
     )
+
+
+def service(text: str) -> str:
+    """The address of a genmeter, without a slash at its end.
+
+    Raises ValueError saying what it may be, without ``text``.
+    """
+    _, rest = _scheme(text, ("http", "https"), SERVICE_FORM)
+    authority, _, path = rest.partition("/")
+    if "@" in authority:
+        raise ValueError(f"{SERVICE_FORM} alone; who asks is told by the token")
+    _host(authority, "host", 0)
+    if not _PATH.fullmatch(path):
+        raise ValueError(f"{SERVICE_FORM}; nothing follows the path")
+    return text.rstrip("/")
 
 
 def _scheme(text: str, allowed: tuple[str, ...], form: str) -> tuple[str, str]:

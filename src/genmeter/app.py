@@ -43,6 +43,7 @@ from genmeter.web import manual, page
 from genmeter.writer import Writer
 
 _EXPIRE_SECONDS = 3600.0
+_SETTLE_SECONDS = 2.0
 
 
 class Service:
@@ -93,7 +94,9 @@ class Service:
                 )
             )
             expire = Task("expire", _EXPIRE_SECONDS, lambda: store.expire(self.now_ms()))
-            opening.enter_context(Tasks([expire]))
+            settle = Task("settle", _SETTLE_SECONDS, lambda: store.settled.check(self.now_ms()))
+            opening.enter_context(Tasks([expire, settle]))
+            opening.callback(store.settled.stop)
             self._opened = opening.pop_all()
         return self
 

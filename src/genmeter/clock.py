@@ -47,3 +47,15 @@ def day_start_ms(day: str) -> int:
     Raises ValueError where there is no such day.
     """
     return (date.fromisoformat(day).toordinal() - _EPOCH.toordinal()) * DAY_MS
+
+
+def month_ms(month: int) -> tuple[int, int]:
+    """The first millisecond of the UTC month ``YYYYMM`` and of the next one."""
+    following = month + 1 if month % 100 < 12 else month + 89
+    start, end = (day_start_ms(f"{m // 100:04d}-{m % 100:02d}-01") for m in (month, following))
+    return start, end
+
+
+def utc_month(ms: int) -> int:
+    """The UTC month a moment lies in, as ``YYYYMM``."""
+    return int(utc_date(ms).replace("-", "")[:6])

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from genmeter import addresses
-from genmeter.addresses import IDENTIFIER, ClickHouseUrl, PostgresqlUrl, Secret
+from genmeter.addresses import IDENTIFIER, TOKEN, ClickHouseUrl, PostgresqlUrl, Secret
 from genmeter.errors import SettingsError
 
 
@@ -135,6 +135,23 @@ def _password_file(text: str) -> Secret:
     except (OSError, ValueError) as error:
         raise ValueError("a file with one line in it, the password, that can be read") from error
 
+
+def _token(text: str) -> Secret:
+    if not TOKEN.fullmatch(text):
+        raise ValueError("a token as token create prints it")
+    return Secret(text)
+
+
+def _token_file(text: str) -> Secret:
+    """The token in a file, without what is blank around it."""
+    try:
+        return _token(Path(text).read_bytes().decode().strip())
+    except (OSError, ValueError) as error:
+        raise ValueError("a file with a token in it that can be read") from error
+
+
+_OR_IN_A_FILE: Final = ("clickhouse_password", "accounts_password", "token")
+"""Secrets of which a second setting names a file."""
 
 _SERVER: Final = ("serve", "demo")
 _TOKENS: Final = ("token create", "token list", "token revoke")
@@ -353,6 +370,33 @@ SETTINGS: Final = (
         help="File with the password of the PostgreSQL user, read at the start.",
     ),
     Setting(
+        name="url",
+        read=addresses.service,
+        default="http://127.0.0.1:8000",
+        metavar="URL",
+        commands=("query",),
+        confidential=True,
+        help="The server to ask, http[s]://HOST[:PORT][/PATH].",
+    ),
+    Setting(
+        name="token",
+        read=_token,
+        default="",
+        metavar="TEXT",
+        commands=("query",),
+        confidential=True,
+        secret=True,
+        help="The token to ask with, as token create prints it.",
+    ),
+    Setting(
+        name="token_file",
+        read=_token_file,
+        default="",
+        metavar="FILE",
+        commands=("query",),
+        help="File with the token to ask with.",
+    ),
+    Setting(
         name="days",
         read=_integer(1, 3650),
         default="90",
@@ -481,7 +525,7 @@ def load(
     faults += _faults_together(of_command(command), values, given)
     if faults:
         raise SettingsError(faults)
-    for name in ("clickhouse_password", "accounts_password"):
+    for name in _OR_IN_A_FILE:
         if name in values:
             values[name] = values[name] or values[f"{name}_file"]
     return values
@@ -497,7 +541,7 @@ def _faults_together(
         for setting in settings
         if setting.needs and setting.name in given and setting.needs not in given
     ]
-    for name in ("clickhouse_password", "accounts_password"):
+    for name in _OR_IN_A_FILE:
         if name in given and f"{name}_file" in given:
             faults.append(f"{given[name]} and {given[f'{name}_file']} are both set; choose one")
     url = values.get("clickhouse")
@@ -507,6 +551,12 @@ def _faults_together(
         if values.get("clickhouse_ca_file") and not url.secure:
             faults.append(f"{given['clickhouse_ca_file']} needs an https:// in --clickhouse")
     return faults
+
+
+def no_color(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether the environment says that a terminal shows or is to show plain text only."""
+    environ = os.environ if environ is None else environ
+    return bool(environ.get("NO_COLOR")) or environ.get("TERM") == "dumb"
 
 
 def server_settings(values: Mapping[str, Any]) -> ServerSettings:

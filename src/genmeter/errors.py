@@ -17,6 +17,8 @@
     │   ├── AccountsError                          the accounts database does not answer
     │   ├── WriteError                             the INSERT that held these records failed (R5)
     │   └── QueueFullError                         the writer's queue has no room (R7)
+    ├── NoAnswerError                              on the client's side: the service is not there
+    ├── BrokenAnswerError                          the same: an answer is not what was sent
     └── StartError                         exit 2  the service cannot start as it was told to
         ├── SettingsError                          settings that are wrong, all of them at once
         ├── FolderBusyError                        another process has the data folder open
@@ -115,6 +117,14 @@ class WriteError(UnavailableError):
 
 class QueueFullError(UnavailableError):
     """The writer's queue has no room; nothing of the request was stored (R7)."""
+
+
+class NoAnswerError(GenmeterError):
+    """No answer came: whether there is a service at the address is not known."""
+
+
+class BrokenAnswerError(GenmeterError):
+    """An answer was cut off, altered on its way, or is not the service's."""
 
 
 class StartError(GenmeterError):

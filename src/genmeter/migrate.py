@@ -10,25 +10,23 @@ higher one. Records keep their versions, and of equal ones one stays (R6): sendi
 after they were corrected, changes no answer.
 """
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
-from itertools import pairwise
 from typing import Final
 
 import msgspec
 
 from genmeter import sql
-from genmeter.clock import day_start_ms, iso
+from genmeter.clock import iso, month_ms
 from genmeter.engine import Engine
 from genmeter.errors import EngineError
+from genmeter.portions import portions
 from genmeter.store import prepare
 
 PORTION_RECORDS: Final = 200_000
 """About how many records are compared and sent together: seconds of work for either engine."""
 
-_PORTION_ACCOUNTS: Final = 1000
 _BATCH_BYTES: Final = 32 * 2**20  # some 100,000 records
 
 Unit = tuple[str, int]
@@ -153,30 +151,11 @@ def plan(units: Iterable[tuple[Unit, int]], shard_of: Callable[[str], int]) -> l
     groups: dict[tuple[int, int], list[tuple[str, int]]] = defaultdict(list)
     for (account, month), count in units:
         groups[month, shard_of(account)].append((account, count))
-    portions: list[Portion] = []
-    for (month, shard), accounts in sorted(groups.items()):
-        together: list[str] = []
-        records = 0
-        for account, count in accounts:
-            if together and (
-                records + count > PORTION_RECORDS or len(together) == _PORTION_ACCOUNTS
-            ):
-                portions += _portions(month, shard, tuple(together), records)
-                together, records = [], 0
-            together.append(account)
-            records += count
-        portions += _portions(month, shard, tuple(together), records)
-    return portions
-
-
-def _portions(month: int, shard: int, accounts: tuple[str, ...], records: int) -> Iterator[Portion]:
-    """One portion, or pieces of the month where it would be too large."""
-    first_ms, end_ms = month_ms(month)
-    pieces = math.ceil(records / PORTION_RECORDS)
-    edges = [first_ms + (end_ms - first_ms) * n // pieces for n in range(pieces + 1)]
-    for start_ms, end_ms in pairwise(edges):
-        span = sql.Span(accounts=accounts, start_ms=start_ms, end_ms=end_ms)
-        yield Portion(month=month, shard=shard, span=span, records=records // pieces)
+    return [
+        Portion(month=month, shard=shard, span=span, records=records)
+        for (month, shard), accounts in sorted(groups.items())
+        for span, records in portions(accounts, *month_ms(month), PORTION_RECORDS)
+    ]
 
 
 def compare(source: Iterable[Known], target: Iterable[Known]) -> Difference:
@@ -214,13 +193,6 @@ def batches(blocks: Iterable[bytes], size: int) -> Iterator[bytes]:
             length = len(pieces[0])
     if rest := b"".join(pieces):
         yield rest
-
-
-def month_ms(month: int) -> tuple[int, int]:
-    """The first millisecond of the UTC month ``YYYYMM`` and of the next one."""
-    following = month + 1 if month % 100 < 12 else month + 89
-    start, end = (day_start_ms(f"{m // 100:04d}-{m % 100:02d}-01") for m in (month, following))
-    return start, end
 
 
 def _units(engine: Engine) -> list[tuple[Unit, int]]:

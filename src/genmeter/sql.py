@@ -14,11 +14,13 @@ Two choices shape the text (measurements: docs/decisions.md):
 
 import hashlib
 import itertools
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 import msgspec
 
 from genmeter.bots import fields
+from genmeter.clock import DAY_MS
 from genmeter.query import Question
 from genmeter.records import Row
 
@@ -278,8 +280,36 @@ def _row(bot: str) -> str:
     return f"concat({parts}{_escaped(ROW_END)}')"
 
 
+class Piece(msgspec.Struct, frozen=True, kw_only=True):
+    """A time from ``start_ms`` up to and without ``end_ms``.
+
+    ``settled`` says that no record of it is stored twice (:mod:`genmeter.settled`).
+    """
+
+    start_ms: int
+    end_ms: int
+    settled: bool
+
+
+def source(columns: Iterable[str], condition: str, pieces: Sequence[Piece]) -> str:
+    """What a question reads FROM: each record of ``pieces`` once, as it was sent last.
+
+    ``condition`` says whose records; their times come from ``pieces``, which do not overlap. Each
+    piece is a branch of its own, as the engine is slow with times that are joined by OR.
+    """
+    branches = [
+        f"{TABLE} {'' if piece.settled else 'FINAL '}"
+        f"WHERE {_times(piece.start_ms, piece.end_ms)} AND ({condition})"
+        for piece in pieces
+    ]
+    if len(branches) == 1:
+        return branches[0]
+    names = ", ".join(columns)
+    return f"({' UNION ALL '.join(f'SELECT {names} FROM {branch}' for branch in branches)})"
+
+
 class Span(msgspec.Struct, frozen=True, kw_only=True):
-    """Records of some accounts from ``start_ms`` up to and without ``end_ms``: for migrations."""
+    """Records of some accounts from ``start_ms`` up to and without ``end_ms``."""
 
     accounts: tuple[str, ...]
     start_ms: int
@@ -287,9 +317,51 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
 
     def condition(self) -> str:
         """What is true of them."""
-        accounts = ", ".join(map(quote, self.accounts))
-        times = f"neg_ms <= {-self.start_ms:d} AND neg_ms > {-self.end_ms:d}"
-        return f"account IN ({accounts}) AND {times}"
+        return f"{_among(self.accounts)} AND {_times(self.start_ms, self.end_ms)}"
+
+
+def _among(accounts: Iterable[str]) -> str:
+    return f"account IN ({', '.join(map(quote, accounts))})"
+
+
+def _times(start_ms: int, end_ms: int) -> str:
+    return f"neg_ms <= {-start_ms:d} AND neg_ms > {-end_ms:d}"
+
+
+READ_PARTS: Final = (
+    "SELECT partition, sum(cityHash64(name)) FROM system.parts WHERE database = currentDatabase() "
+    f"AND table = '{TABLE}' AND active GROUP BY partition"
+)
+"""The months there are, and a number of each that changes when inserts and merges do anything."""
+
+# Nobody waits for these scans, and questions need what is in the cache.
+_GENTLY: Final = "SETTINGS max_threads = 1, max_block_size = 8192, use_uncompressed_cache = 0"
+
+
+def counts(start_ms: int, end_ms: int, accounts: Collection[str] = ()) -> str:
+    """Each account with its records of a time, equal ones counted more than once.
+
+    All accounts where none are named.
+    """
+    whose = f"{_among(accounts)} AND " if accounts else ""
+    return (
+        f"SELECT * FROM (SELECT account, count() FROM {TABLE} "
+        f"WHERE {whose}{_times(start_ms, end_ms)} GROUP BY account ORDER BY account {_GENTLY})"
+    )
+
+
+def doubled(span: Span) -> str:
+    """Each account with each day, in days since 1970, of which a record is stored twice.
+
+    It is one scan, which sees one moment, and costs less than counting with and without ``FINAL``.
+    Two records whose hashes are equal would be taken for one that is there twice.
+    """
+    return (
+        f"SELECT account, day FROM (SELECT account, intDiv(-neg_ms, {DAY_MS:d}) AS day, "
+        "count() AS stored, uniqExact(cityHash64(bot, neg_ms, jobid)) AS records "
+        f"FROM {TABLE} WHERE {span.condition()} GROUP BY account, day {_GENTLY}) "
+        "WHERE stored != records"
+    )
 
 
 _MONTH: Final = "toYYYYMM(toDateTime(intDiv(-neg_ms, 1000), 'UTC'))"

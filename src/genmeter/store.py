@@ -3,22 +3,24 @@
 It knows the SQL and the engine's seam; nothing above it but a migration knows either.
 """
 
+import contextlib
 import hashlib
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from enum import Enum
 from typing import Final
 
 import msgspec
 
 from genmeter import sql, sql_selection
-from genmeter.clock import DAY_MS, utc_date
+from genmeter.clock import DAY_MS, utc_date, utc_month
 from genmeter.engine import Engine, Server
 from genmeter.errors import EngineError, NewerSchemaError, StartError
 from genmeter.query import Question
 from genmeter.records import Row, retention_edge_ms
+from genmeter.settled import Knowledge, Settled, Unknown
 from genmeter.tally import Tally
 
 log = logging.getLogger(__name__)
@@ -74,11 +76,15 @@ class Store:
         self.written = 0
         """The version of the last insert that ended well; all before it are in every answer, where
         nobody else writes."""
+        self.settled: Knowledge = Unknown()
+        """Which times of which accounts can be read without ``FINAL``."""
         if next_version is None:
             last = max(int(engine.fetch(sql.READ_LAST_WRITE, n) or 0) for n in range(self.shards))
             next_version = _Versions(last)
             self.written = last
             self._changes: dict[str, int] | None = {}
+            months = [int(month) for month in engine.fetch(sql.READ_MONTHS).split()]
+            self.settled = Settled(engine.fetch, months)
         else:
             self._changes = None
         self._next_version = next_version
@@ -108,7 +114,7 @@ class Store:
             # By day first: to write a date takes longer than all else that is done to a row here.
             one_a_day = {-row.neg_ms // DAY_MS: row for row in latest.values()}
             one_a_month = {utc_date(-row.neg_ms)[:7]: row for row in one_a_day.values()}
-        try:
+        with self.settled.writing(latest.values(), now_ms), self._changing(rows, version):
             self._engine.insert(
                 sql.TABLE,
                 sql.COLUMNS,
@@ -116,9 +122,15 @@ class Store:
                 shard,
                 [sql.witness(row) for row in one_a_month.values()],
             )
-            self.written = version
+        self.written = version
+
+    @contextlib.contextmanager
+    def _changing(self, rows: Sequence[Row], version: int) -> Iterator[None]:
+        """Note at the end that accounts have changed, also where some may have been stored."""
+        try:
+            yield
         finally:
-            if self._changes is not None:  # also where it failed: some may have been stored
+            if self._changes is not None:
                 self._changes |= dict.fromkeys({row.account for row in rows}, version)
                 self._last_change = version
 
@@ -224,7 +236,7 @@ class Store:
         """
         if not self._retention_days:
             return []
-        edge = int(utc_date(self.oldest_ms(now_ms)).replace("-", "")[:6])
+        edge = utc_month(self.oldest_ms(now_ms))
         dropped = set()
         for shard in range(self.shards):
             try:

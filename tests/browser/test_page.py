@@ -175,7 +175,7 @@ def test_a_change_cancels_what_was_asked_and_shows_so_at_once(
     held: list[Route] = []
     given_up: list[str] = []
     page.on("requestfailed", lambda request: given_up.append(request.url))
-    page.route("**/stats/rows*", lambda route: held.append(route))  # noqa: PLW0108
+    page.route("**/stats/rows*", lambda route: held.append(route))
     page.get_by_label("Range").select_option("7d")
     expect(page.locator(".skeleton")).to_be_visible()
     expect(page.locator(".records")).to_have_count(0)

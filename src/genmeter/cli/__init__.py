@@ -18,9 +18,12 @@ _COMMANDS: Final = {
     "serve": "genmeter.cli.serve",
     "demo": "genmeter.cli.demo",
     "token": "genmeter.cli.token",
+    "query": "genmeter.cli.query",
     "backup": "genmeter.cli.backup",
     "migrate": "genmeter.cli.migrate",
 }
+
+_INTERRUPTED: Final = 130  # what a shell reports of a program that Ctrl-C ended
 
 _MANUAL: Final = """Usage statistics for gateways to generative-AI services.
 
@@ -32,12 +35,13 @@ at /docs of a running server.
   genmeter demo                                      see it with sample traffic
   genmeter token create --account acme --scope read,write
   genmeter serve                                     the service itself
+  genmeter query --last 7d --group-by model          figures, from any machine
   genmeter backup /backups/today                     a copy, while it runs
   genmeter migrate --from DIR --clickhouse URL       up to ClickHouse servers
 
-Every flag of every command can be set in the environment, too: --port is GENMETER_PORT. A flag
-beats the environment, the environment beats the default. Passwords are in the environment or in
-files, never in flags.
+Every setting below can be a flag or in the environment: --port is GENMETER_PORT. A flag beats the
+environment, the environment beats the default. Passwords and the token to ask with are in the
+environment or in files, never in flags.
 """
 
 
@@ -87,6 +91,8 @@ class _Commands(click.Group):
             for fault in faults:
                 click.echo(f"genmeter: {fault}", err=True)
             sys.exit(error.exit_code)
+        except KeyboardInterrupt:
+            sys.exit(_INTERRUPTED)
 
 
 @click.group(cls=_Commands, help=_MANUAL, context_settings={"help_option_names": ["-h", "--help"]})
