@@ -11,6 +11,7 @@ moment (``HOLD_S``).
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
@@ -74,7 +75,8 @@ class Live:
     def stored(self) -> None:
         """Say that records are on disk. From any thread; costs nothing while nobody listens."""
         if (loop := self._loop) is not None:
-            loop.call_soon_threadsafe(self._news.set)
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and all who listened
+                loop.call_soon_threadsafe(self._news.set)
 
     def close(self) -> None:
         """End all streams, so that the service can end. Called on the event loop."""
@@ -132,25 +134,30 @@ class Live:
 
     async def _run(self) -> None:
         """Move on as records are stored, until nobody listens."""
-        while self._listening and not self._closed:
-            if self._alone:
-                await self._news.wait()
-                self._news.clear()
-            started = time.monotonic()
-            try:
-                settled = await self._settled()
-                if (settled, _LAST) > self._place:
-                    await self._move_to(settled)
-            except UnavailableError as error:
-                log.warning("new records could not be read: %s", error)
-                self._news.set()
-                await asyncio.sleep(_POLL_S)
-            # Of a large store not more than a tenth of a processor is spent on this.
-            took = time.monotonic() - started
-            await asyncio.sleep(max(9 * took, _PAUSE_S if self._alone else _POLL_S))
-        self._pump = self._loop = None
-        self._kept.clear()
-        self._marks.clear()
+        try:
+            while self._listening and not self._closed:
+                if self._alone:
+                    await self._news.wait()
+                    self._news.clear()
+                started = time.monotonic()
+                await self._catch_up()
+                # Of a large store not more than a tenth of a processor is spent on this.
+                took = time.monotonic() - started
+                await asyncio.sleep(max(9 * took, _PAUSE_S if self._alone else _POLL_S))
+        finally:
+            self._pump = self._loop = None
+            self._kept.clear()
+            self._marks.clear()
+
+    async def _catch_up(self) -> None:
+        try:
+            settled = await self._settled()
+            if (settled, _LAST) > self._place:
+                await self._move_to(settled)
+        except UnavailableError as error:
+            log.warning("new records could not be read: %s", error)
+            self._news.set()
+            await asyncio.sleep(_POLL_S)
 
     async def _settled(self) -> int:
         """A version up to which all there will ever be is in every answer."""

@@ -1,6 +1,7 @@
 """Questions about ranges -> SQL text. Pure; kept to what the oldest and the newest engine speak.
 
-Whose records a statement reads is written by :func:`matching` alone, first of all its conditions.
+Whose records a statement reads is written by :func:`matching` alone, first of all its conditions;
+for those who listen by :func:`arrivals`.
 """
 
 from collections.abc import Collection, Iterable, Sequence
