@@ -162,6 +162,10 @@ def test_accounts_have_the_one_that_is_failing_now_on_top(opened: Opened, known:
     assert rows[0]["403/429 run"] == "7 \N{MULTIPLICATION SIGN} 429"
     assert rows[1]["Now"] == "✓ works"
     assert (rows[2]["Now"], rows[2]["403/429 run"]) == ("1 failed", NONE)
+    show(page, "/accounts?last=24h&code=4xx")  # how they do now is not a matter of what is shown
+    filtered = {row["Account (config)"]: row["Now"] for row in cells(page.locator("table"))}
+    assert filtered["steady@example.com"] == "1 failed"
+    show(page, "/accounts?last=24h")
     expect(page.locator(".spark")).to_have_count(3)
     assert page.locator(".spark rect.bad").count() > 0
     page.get_by_role("link", name="steady@example.com").click()

@@ -9,6 +9,8 @@ import { noRecords, panel, table } from "./panels.js";
 
 const LOOKED_AT = 2000;
 const RUN = [403, 429];
+// How an account does now is told by all its jobs, also where only failures are shown.
+const ANY_OUTCOME = { code: null, "code!": null, status: null, "status!": null, min_msec: null, max_msec: null };
 const good = (code) => code >= 200 && code < 300;
 
 /** The length of a step such that a spark line has some ten to ninety of them. */
@@ -44,8 +46,8 @@ export function show(view) {
       (one) => `Jobs over time of ${one.config}: ${format.count(one.jobs)}, ${format.percent(one.success_rate)} of them succeeded`);
     const [all, succeeded, newest] = await Promise.all([
       ask({ group_by: by, metrics: "jobs,success_rate,p95,throttled,client_errors,last" }),
-      ask({ group_by: by, metrics: "jobs,last", code: "2xx", "code!": null }),
-      rows(question(view.params, { limit: LOOKED_AT }), signal),
+      ask({ group_by: by, metrics: "jobs,last", ...ANY_OUTCOME, code: "2xx" }),
+      rows(question(view.params, { limit: LOOKED_AT, ...ANY_OUTCOME }), signal),
     ]);
     if (!all.total.jobs) return noRecords();
     const key = (one) => (several ? `${one.account}\t${one.config}` : one.config);

@@ -48,8 +48,12 @@ export const moment = (value, zone) =>
     ? NONE
     : formatOf(zone, { dateStyle: "short", timeStyle: "medium" }).format(new Date(value));
 
-/** The time of the day of a moment, to the second. */
-export const clock = (value, zone) => formatOf(zone, { timeStyle: "medium" }).format(new Date(value));
+/** The time of the day of a moment, to the second, and its day where that is not today. */
+export function clock(value, zone) {
+  const today = (at) => formatOf(zone, { dateStyle: "short" }).format(at);
+  if (today(new Date(value)) !== today(new Date())) return moment(value, zone);
+  return formatOf(zone, { timeStyle: "medium" }).format(new Date(value));
+}
 
 /** The day of a moment, short. */
 export const day = (value, zone) =>
