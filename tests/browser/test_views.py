@@ -78,7 +78,7 @@ def test_overview_shows_the_figures_beside_the_period_before(opened: Opened, kno
         ("Median", duration(now["p50"])),
         ("p95", duration(now["p95"])),
         ("Throttled", "7"),
-        ("Captcha attempts a job", fixed(now["captcha_attempts"] / 80, 2)),
+        ("Captcha tries a job", fixed(now["captcha_attempts"] / 80, 2)),
     ]
     assert figures[0][2] == "▲ 20 times (4)"
     points = now["success_rate"] - before["success_rate"]

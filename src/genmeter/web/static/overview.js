@@ -30,7 +30,7 @@ async function figures(view, signal) {
     item("Median", "p50", format.duration, -1, { title: "p50: half of all jobs took no longer" }),
     item("p95", "p95", format.duration, -1, { title: "95 of 100 jobs took no longer" }),
     item("Throttled", "throttled", format.count, -1, { href: href(view.name, added(view.params, "code", "429")), title: "429; show only these" }),
-    figure({ name: "Captcha attempts a job", text: format.ratio(attempts(total)), now: attempts(total), before: attempts(before),
+    figure({ name: "Captcha tries a job", title: "Captcha attempts, by all providers together", text: format.ratio(attempts(total)), now: attempts(total), before: attempts(before),
       beforeText: format.ratio(attempts(before)), better: -1 }));
 }
 
