@@ -8,6 +8,7 @@ import pytest
 
 from genmeter import sql_selection
 from genmeter.selection import Selection
+from genmeter.shards import Run
 from tests.support import Running, running
 
 ENDLESS = "SELECT count() FROM system.numbers"
@@ -17,8 +18,9 @@ QUERY = "/v2/account/stats/query"
 def under_way(service: Running) -> int:
     """How many endless statements the engine works on."""
     everywhere = Selection(account=None, start_ms=0, end_ms=1, timezone="UTC")
+    run = Run(now_ms=0, oldest_ms=0, mark="count")
     text = "SELECT count() FROM system.processes WHERE query LIKE '%system.numb%' AND query NOT "
-    answers = service.service.shards.ask(everywhere, f"{text} LIKE '%processes%'", "count")
+    answers = service.service.shards.ask(everywhere, run, lambda _: f"{text} LIKE '%processes%'")
     return sum(map(int, answers))
 
 

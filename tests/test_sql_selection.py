@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from genmeter import analysis, listing, sql_selection
 from genmeter.parameters import Parameters
 from genmeter.selection import Asking
+from genmeter.sql import Piece
 from tests.test_sql import literals
 
 NOW = 1_770_984_000_000  # 2026-02-13T12:00:00.000Z
@@ -29,18 +30,19 @@ def analysed(given: dict[str, Any] | None = None, asking: Asking = ME) -> analys
 def figures(wanted: analysis.Analysis, *sums: str, **more: Any) -> str:
     percentiles = [name for name in sums if name[0] == "p" and name[1].isdigit()]
     counted = [name for name in sums if name not in percentiles]
-    given: dict[str, Any] = {"oldest_ms": 0, "most": 11, **more}
-    return sql_selection.figures(wanted, counted, percentiles, **given)
+    chosen = wanted.selection
+    whole = Piece(start_ms=chosen.start_ms, end_ms=chosen.end_ms, settled=False)
+    return sql_selection.figures(wanted, counted, percentiles, [whole], most=11, **more)
 
 
-MINE = "account = 'acme' AND neg_ms <= -1770897660000 AND neg_ms > -1770984060000"
+DAY = "neg_ms <= -1770897660000 AND neg_ms > -1770984060000"
 
 
 def test_figures_over_all() -> None:
     assert figures(analysed(), "jobs", "success", "p99.9") == (
         "SELECT count(), countIf(code >= 200 AND code < 300), "
         "quantilesExact(0.9990000000001)(msec) "
-        f"FROM records FINAL WHERE {MINE}"
+        f"FROM records FINAL WHERE {DAY} AND (account = 'acme')"
     )
 
 
@@ -61,7 +63,7 @@ def test_figures_of_groups_and_days() -> None:
     )
     assert figures(wanted, "jobs") == (
         f"SELECT {bucket} AS k0, model AS k1, count() FROM records FINAL "
-        "WHERE account = 'acme' AND neg_ms <= -1774652400000 AND neg_ms > -1774994400000 "
+        "WHERE neg_ms <= -1774652400000 AND neg_ms > -1774994400000 AND (account = 'acme') "
         "GROUP BY k0, k1 WITH TOTALS LIMIT 11"
     )
 
@@ -104,12 +106,12 @@ def test_by_captcha_provider_a_record_is_split_and_the_total_asked_apart() -> No
 )
 def test_conditions(given: dict[str, Any], condition: str) -> None:
     text = figures(analysed(given), "jobs")
-    assert text.partition(" WHERE ")[2] == f"{MINE} AND {condition}"
+    assert text.partition(" WHERE ")[2] == f"{DAY} AND (account = 'acme' AND {condition})"
 
 
 def test_an_admin_may_ask_about_several_accounts() -> None:
     def where(**given: Any) -> str:
-        return figures(analysed(given, ADMIN), "jobs").partition(" WHERE ")[2].split(" AND n")[0]
+        return figures(analysed(given, ADMIN), "jobs").partition(f"{DAY} AND ")[2][1:-1]
 
     assert where() == "account = 'ops'"
     assert where(account="acme") == "account = 'acme'"
@@ -123,10 +125,15 @@ def test_rows_go_on_after_a_place() -> None:
     first = listing.parse(parameters, ME)
     place = listing.Place(neg_ms=-9, jobid="j'1", bot="kling", account="acme")
     again = Parameters({"limit": ["2"], "cursor": [first.cursor(place)]})
-    text = sql_selection.rows(listing.parse(again, ME), "tsv", oldest_ms=0, most=3, bound=-5)
-    assert text.partition(" WHERE ")[2] == (
-        f"{MINE} AND neg_ms >= -9 AND (neg_ms > -9 OR jobid < 'j\\'1' OR jobid = 'j\\'1' "
-        "AND (bot > 'kling' OR bot = 'kling' AND account > 'acme')) AND neg_ms <= -5 "
+    wanted = listing.parse(again, ME)
+    newest = sql_selection.part(wanted, bound=-5)
+    assert (newest.start_ms, newest.end_ms) == (wanted.selection.start_ms, 10)
+    whole = Piece(start_ms=1, end_ms=10, settled=True)
+    text = sql_selection.rows(wanted, "tsv", [whole], most=3)
+    assert text.partition(" FROM ")[2] == (
+        "records WHERE neg_ms <= -1 AND neg_ms > -10 AND (account = 'acme' "
+        "AND (neg_ms > -9 OR jobid < 'j\\'1' OR jobid = 'j\\'1' "
+        "AND (bot > 'kling' OR bot = 'kling' AND account > 'acme'))) "
         "ORDER BY neg_ms, jobid DESC, concat(bot, '\\x01', account), line LIMIT 3"
     )
 
@@ -141,7 +148,7 @@ def test_rows_go_on_after_a_place() -> None:
 def test_c23_no_value_leaves_its_quotes(given: dict[str, list[str]]) -> None:
     wanted = analysed({name: values for name, values in given.items() if any(values)})
     text, values = literals(figures(wanted, "jobs"))
-    assert text.partition(" WHERE ")[2].startswith("account = ? AND neg_ms <= ")
+    assert text.partition(" WHERE ")[2].startswith(f"{DAY} AND (account = ?")
     assert values[0] == "acme"
     rest = re.sub(r"\?|[a-zA-Z_0-9<>=!,.()\[\] -]", "", text)
     assert rest == ""

@@ -7,6 +7,7 @@ anew from how many jobs took how long.
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from genmeter import sql_selection
@@ -15,7 +16,8 @@ from genmeter.errors import LimitError
 from genmeter.figures import Figures, Groups, Key, buckets, merge, percentiles, top, value_of
 from genmeter.metrics import Sums, percentile
 from genmeter.selection import Dimension, Selection
-from genmeter.shards import Shards
+from genmeter.shards import Run, Shards
+from genmeter.sql import Piece
 
 MAX_VALUES: Final = 1000
 """How many values of a dimension are named."""
@@ -29,15 +31,14 @@ _MOST_DURATIONS: Final = 5_000_000
 class Analyst:
     """Answers questions about ranges from what is on ``shards``.
 
-    ``most_groups`` bounds an answer; more raise LimitError. ``mark`` is a word that names a
-    question, by which ``shards`` can end it.
+    ``most_groups`` bounds an answer; more raise LimitError.
     """
 
     def __init__(self, shards: Shards, *, most_groups: int) -> None:
         self._shards = shards
         self._most = most_groups
 
-    def figures(self, analysis: Analysis, oldest_ms: int, mark: str) -> list[Figures]:
+    def figures(self, analysis: Analysis, run: Run) -> list[Figures]:
         """The sums of the range, then those of the period before where it is asked for.
 
         The groups told apart are those of the range in both.
@@ -45,55 +46,47 @@ class Analyst:
         keep = None
         if analysis.top:
             ranking = analysis.ranking()
-            counted = self._count(ranking, oldest_ms, mark, None, max(self._most, _MOST_RANKED))
+            counted = self._count(ranking, run, None, max(self._most, _MOST_RANKED))
             keep = top(ranking, counted.groups)
-        found = [self._count(analysis, oldest_ms, mark, keep, self._most)]
+        found = [self._count(analysis, run, keep, self._most)]
         if analysis.previous:
-            found.append(self._count(analysis.of_previous(), oldest_ms, mark, keep, self._most))
+            found.append(self._count(analysis.of_previous(), run, keep, self._most))
         return found
 
-    def extent(self, selection: Selection, oldest_ms: int, mark: str) -> tuple[int, int, int]:
+    def extent(self, selection: Selection, run: Run) -> tuple[int, int, int]:
         """The number of records, when the earliest and when the latest was (0 and 0 of none)."""
-        statement = sql_selection.extent(selection, oldest_ms=oldest_ms)
-        found = [
-            [int(text) for text in answer.split(b"\t")]
-            for answer in self._shards.ask(selection, statement, mark)
-        ]
+        answers = self._shards.ask(selection, run, partial(sql_selection.extent, selection))
+        found = [[int(text) for text in answer.split(b"\t")] for answer in answers]
         some = [one for one in found if one[0]]
         if not some:
             return 0, 0, 0
         return sum(n for n, _, _ in some), min(a for _, a, _ in some), max(b for *_, b in some)
 
-    def version(self, selection: Selection, oldest_ms: int, mark: str) -> int:
+    def version(self, selection: Selection, run: Run) -> int:
         """The highest version among a selection's records: any that comes later has a higher."""
-        statement = sql_selection.version(selection, oldest_ms=oldest_ms)
-        return max(int(answer) for answer in self._shards.ask(selection, statement, mark))
+        answers = self._shards.ask(selection, run, partial(sql_selection.version, selection))
+        return max(map(int, answers))
 
     def values(
         self,
         selection: Selection,
         dimensions: Sequence[Dimension],
-        oldest_ms: int,
-        mark: str,
+        run: Run,
         *,
         after_version: int,
     ) -> dict[str, set[int | str]]:
         """The values that dimensions have in records past a version, ``MAX_VALUES`` of each."""
         found: dict[str, set[int | str]] = {}
         for dimension in dimensions:
-            statement = sql_selection.values(
+            make = partial(
+                sql_selection.values,
                 selection,
                 dimension,
-                oldest_ms=oldest_ms,
                 after_version=after_version,
                 most=MAX_VALUES,
             )
-            texts = {
-                line.decode()
-                for answer in self._shards.ask(selection, statement, mark)
-                for line in answer.split(b"\n")
-                if line
-            }
+            answers = self._shards.ask(selection, run, make)
+            texts = {line.decode() for answer in answers for line in answer.split(b"\n") if line}
             if dimension.kind == "provider":
                 texts = {name.strip(" ") for text in texts for name in text.split(",")} - {""}
             if dimension.kind in ("text", "provider"):
@@ -105,8 +98,7 @@ class Analyst:
     def _count(
         self,
         analysis: Analysis,
-        oldest_ms: int,
-        mark: str,
+        run: Run,
         keep: Sequence[Key] | None,
         most: int,
     ) -> Figures:
@@ -115,14 +107,12 @@ class Analyst:
         levels = [name for name in needs if percentile(name) is not None]
         sums = [name for name in needs if percentile(name) is None]
         several = self._shards.several(analysis.selection)
-        ask = _Ask(analysis, sums, [] if several else levels, oldest_ms, keep)
+        ask = _Ask(analysis, sums, [] if several else levels, keep)
 
         def answers(grouped: bool) -> list[Figures]:
-            statement = ask.statement(most + 1, grouped)
-            return [
-                ask.read(answer, grouped)
-                for answer in self._shards.ask(analysis.selection, statement, mark)
-            ]
+            make = partial(ask.statement, most=most + 1, grouped=grouped)
+            texts = self._shards.ask(analysis.selection, run, make)
+            return [ask.read(text, grouped) for text in texts]
 
         found = answers(grouped=analysis.cuts)
         apart: defaultdict[Key, list[Sums]] = defaultdict(list)
@@ -139,15 +129,14 @@ class Analyst:
             found = answers(grouped=False)
         total = merge((figures.total for figures in found), ask.names)
         if several and levels:
-            self._add_percentiles(analysis, levels, oldest_ms, mark, keep, groups, total)
+            self._add_percentiles(analysis, levels, run, keep, groups, total)
         return Figures(total, groups)
 
     def _add_percentiles(
         self,
         analysis: Analysis,
         levels: Sequence[str],
-        oldest_ms: int,
-        mark: str,
+        run: Run,
         keep: Sequence[Key] | None,
         groups: Groups,
         total: dict[str, int],
@@ -155,12 +144,16 @@ class Analyst:
         """Percentiles over several shards, from how many jobs took how long on each."""
 
         def counted(grouped: bool) -> dict[Key, Counter[int]]:
-            statement = sql_selection.durations(
-                analysis, oldest_ms=oldest_ms, most=_MOST_DURATIONS + 1, keep=keep, grouped=grouped
+            make = partial(
+                sql_selection.durations,
+                analysis,
+                most=_MOST_DURATIONS + 1,
+                keep=keep,
+                grouped=grouped,
             )
             found: defaultdict[Key, Counter[int]] = defaultdict(Counter)
             lines = 0
-            for answer in self._shards.ask(analysis.selection, statement, mark):
+            for answer in self._shards.ask(analysis.selection, run, make):
                 for line in answer.splitlines():
                     *cells, msec, jobs = line.decode().split("\t")
                     found[_key(analysis, cells)][int(msec)] += int(jobs)
@@ -194,22 +187,20 @@ class _Ask:
         analysis: Analysis,
         sums: Sequence[str],
         levels: Sequence[str],
-        oldest_ms: int,
         keep: Sequence[Key] | None,
     ) -> None:
         self.names = [*sums, *levels]
         self._analysis = analysis
         self._sums = sums
         self._levels = levels
-        self._oldest_ms = oldest_ms
         self._keep = keep
 
-    def statement(self, most: int, grouped: bool) -> str:
+    def statement(self, pieces: Sequence[Piece], *, most: int, grouped: bool) -> str:
         return sql_selection.figures(
             self._analysis,
             self._sums,
             self._levels,
-            oldest_ms=self._oldest_ms,
+            pieces=pieces,
             most=most,
             keep=self._keep,
             grouped=grouped,

@@ -81,7 +81,9 @@ class Service:
                 store.insert(rows, self.now_ms(), shard)
                 live.stored()
 
-            self.shards = Shards(engine, memory_mb=settings.engine_memory_mb * 3 // 4)
+            self.shards = Shards(
+                engine, store.settled, memory_mb=settings.engine_memory_mb * 3 // 4
+            )
             self.reader = opening.enter_context(
                 Reader(store.answer, threads=settings.readers, folder=settings.data / "spool")
             )

@@ -6,6 +6,7 @@ rows.
 """
 
 from collections.abc import Generator
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -15,7 +16,7 @@ from genmeter.clock import DAY_MS
 from genmeter.errors import EngineError
 from genmeter.lines import Kind, place_of
 from genmeter.listing import Listing, Place
-from genmeter.shards import Shards
+from genmeter.shards import Run, Shards
 
 SLICE: Final = 200_000
 """How many rows of a long listing are asked for at a time: what bounds the engine's memory."""
@@ -30,16 +31,14 @@ class Lister:
         self._shards = shards
         self._slice_rows = slice_rows
 
-    def rows(
-        self, listing: Listing, kind: Kind, oldest_ms: int, mark: str
-    ) -> Generator[bytes, None, Place | None]:
+    def rows(self, listing: Listing, kind: Kind, run: Run) -> Generator[bytes, None, Place | None]:
         """Whole lines of ``kind``; returns the place to go on after, None at the end."""
         rest = listing.limit
         last: Place | None = None
         while True:
             wanted = self._slice_rows if rest is None else min(self._slice_rows, rest)
-            bound = self._bound(listing, wanted, oldest_ms, mark)
-            text, more = self._slice(listing, kind, wanted, oldest_ms, bound, mark)
+            bound = self._bound(listing, wanted, run)
+            text, more = self._slice(listing, kind, wanted, bound, run)
             if wanted == 0:
                 if more or bound is None:
                     return last if more else None
@@ -57,7 +56,7 @@ class Lister:
             else:
                 listing = _beyond(listing, bound)
 
-    def _bound(self, listing: Listing, wanted: int, oldest_ms: int, mark: str) -> int | None:
+    def _bound(self, listing: Listing, wanted: int, run: Run) -> int | None:
         """A ``neg_ms`` that the next ``wanted`` rows do not go past, or None.
 
         The engine merges equal records while it reads, and sorts: what it need not read saves most
@@ -65,10 +64,8 @@ class Lister:
         """
         skip = wanted + wanted // 20
         for reach_ms in _REACHES_MS:
-            statement = sql_selection.nth(
-                listing, skip=skip, oldest_ms=oldest_ms, reach_ms=reach_ms
-            )
-            answers = self._shards.ask(listing.selection, statement, mark)
+            make = partial(sql_selection.nth, listing, skip=skip, reach_ms=reach_ms)
+            answers = self._shards.ask(sql_selection.part(listing, None), run, make)
             found = [int(text) for text in answers if text.strip()]
             if found:
                 # Of several shards' bounds the nearest holds for all.
@@ -76,22 +73,12 @@ class Lister:
         return None
 
     def _slice(
-        self,
-        listing: Listing,
-        kind: Kind,
-        wanted: int,
-        oldest_ms: int,
-        bound: int | None,
-        mark: str,
+        self, listing: Listing, kind: Kind, wanted: int, bound: int | None, run: Run
     ) -> tuple[bytes, bool]:
         """The next rows up to ``wanted`` and ``bound``, and whether another came before that."""
-        statement = sql_selection.rows(
-            listing, kind, oldest_ms=oldest_ms, most=wanted + 1, bound=bound
-        )
-        texts = [
-            _whole_lines(b"".join(self._shards.stream(shard, statement, mark)))
-            for shard in self._shards.of(listing.selection)
-        ]
+        make = partial(sql_selection.rows, listing, kind, most=wanted + 1)
+        read = self._shards.lines(sql_selection.part(listing, bound), run, make)
+        texts = [_whole_lines(text) for text in read]
         text = texts[0] if len(texts) == 1 else _merged(listing, kind, texts)
         if text.count(b"\n") <= wanted:
             return text, False

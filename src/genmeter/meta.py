@@ -15,6 +15,7 @@ from genmeter.metrics import METRICS, PERCENTILES_HELP
 from genmeter.periods import INTERVALS
 from genmeter.query import MAX_LIMIT
 from genmeter.selection import DIMENSIONS, Selection
+from genmeter.shards import Run
 
 _KEPT: Final = 1000
 """How many accounts' values are remembered."""
@@ -84,10 +85,10 @@ class Inventory:
         self._known: dict[tuple[Any, ...], _Known] = {}
         self._lock = threading.Lock()
 
-    def meta(self, selection: Selection, *, now_ms: int, oldest_ms: int, mark: str) -> Meta:
+    def meta(self, selection: Selection, run: Run) -> Meta:
         """What there is of a selection that has no other condition than whose records it has."""
-        records, oldest, newest = self._analyst.extent(selection, oldest_ms, mark)
-        values = self._values(selection, now_ms, oldest_ms, mark)
+        records, oldest, newest = self._analyst.extent(selection, run)
+        values = self._values(selection, run)
         accounts = values.pop("account", None)
         return Meta(
             account=selection.account,
@@ -107,9 +108,7 @@ class Inventory:
             records=records,
         )
 
-    def _values(
-        self, selection: Selection, now_ms: int, oldest_ms: int, mark: str
-    ) -> dict[str, list[int | str]]:
+    def _values(self, selection: Selection, run: Run) -> dict[str, list[int | str]]:
         """The values of each dimension, in order; ``account`` only where there may be several."""
         key = (selection.account, selection.accounts)
         dimensions = [
@@ -119,13 +118,11 @@ class Inventory:
         ]
         with self._lock:
             known = self._known.get(key)
-        if known is None or now_ms - known.since_ms > _FRESH_MS:
-            known = _Known(0, now_ms, {})
-        version = self._analyst.version(selection, oldest_ms, mark)
+        if known is None or run.now_ms - known.since_ms > _FRESH_MS:
+            known = _Known(0, run.now_ms, {})
+        version = self._analyst.version(selection, run)
         if version > known.version:
-            found = self._analyst.values(
-                selection, dimensions, oldest_ms, mark, after_version=known.version
-            )
+            found = self._analyst.values(selection, dimensions, run, after_version=known.version)
             merged = {name: known.values.get(name, set()) | found[name] for name in found}
             known = _Known(version, known.since_ms, merged)
             with self._lock:

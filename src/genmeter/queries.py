@@ -32,7 +32,7 @@ from genmeter.parameters import Parameters
 from genmeter.reader import Reader
 from genmeter.selection import Asking, Selection
 from genmeter.sending import Streamed, disconnected, unchanged
-from genmeter.shards import Shards
+from genmeter.shards import Run, Shards
 from genmeter.spool import Spool
 from genmeter.store import Store
 
@@ -41,12 +41,11 @@ T = TypeVar("T")
 
 
 class _Asked(msgspec.Struct, frozen=True):
-    """A request, as far as all questions have it in common. ``mark`` names its statements."""
+    """A request, as far as all questions have it in common."""
 
     given: Parameters
     asking: Asking
-    oldest_ms: int
-    mark: str
+    run: Run
 
 
 class Queries:
@@ -92,11 +91,7 @@ class Queries:
         tag = await self._tag(asked, wanted.selection, [format_.name, wanted.echo()])
         if unchanged(request, tag):
             return Response(status_code=304, headers={"ETag": tag})
-        found = await self._run(
-            request,
-            asked.mark,
-            lambda: self._analyst.figures(wanted, asked.oldest_ms, asked.mark),
-        )
+        found = await self._work(request, asked, lambda: self._analyst.figures(wanted, asked.run))
         body, rows = await asyncio.to_thread(answers.figures, wanted, found, format_)
         headers = answers.headers(wanted.selection, "query", format_, rows, formats.checksum(body))
         return Response(body, 200, headers | {"ETag": tag}, format_.media_type)
@@ -112,11 +107,11 @@ class Queries:
             return Response(status_code=304, headers={"ETag": tag})
 
         def pieces() -> Generator[bytes, None, answers.Listed]:
-            lines = self._lister.rows(wanted, format_.kind, asked.oldest_ms, asked.mark)
+            lines = self._lister.rows(wanted, format_.kind, asked.run)
             return answers.rows(wanted, lines, format_)
 
         response = _Rows(self._reader, pieces, format_, self._stall_seconds)
-        response.stop = lambda: self._stop(asked.mark)
+        response.stop = lambda: self._stop(asked.run.mark)
         response.headers["ETag"] = tag
         response.described = lambda listed: (
             answers.headers(wanted.selection, "rows", format_, listed.rows, listed.sha256)
@@ -128,13 +123,7 @@ class Queries:
         asked = await self._asked(request)
         chosen = selection.everything(asked.given, asked.asking)
         asked.given.end()
-        found = await self._run(
-            request,
-            asked.mark,
-            lambda: self._inventory.meta(
-                chosen, now_ms=asked.asking.now_ms, oldest_ms=asked.oldest_ms, mark=asked.mark
-            ),
-        )
+        found = await self._work(request, asked, lambda: self._inventory.meta(chosen, asked.run))
         body = msgspec.json.encode(found)
         tag = _weak(body)
         if unchanged(request, tag):
@@ -159,7 +148,12 @@ class Queries:
             now_ms=now_ms,
             most_days=self._limits.days,
         )
-        return _Asked(given, asking, self._store.oldest_ms(now_ms), f"q{secrets.token_hex(8)}")
+        run = Run(
+            now_ms=now_ms,
+            oldest_ms=self._store.oldest_ms(now_ms),
+            mark=f"q{secrets.token_hex(8)}",
+        )
+        return _Asked(given, asking, run)
 
     async def _tag(self, asked: _Asked, chosen: Selection, about: list[Any]) -> str:
         """What changes when an answer may: with the question, and with the records it is about.
@@ -169,10 +163,10 @@ class Queries:
         """
         state = await asyncio.to_thread(self._store.state, chosen.account)
         # A record past retention is in no answer from one moment to the next (C22).
-        edge = asked.oldest_ms if chosen.start_ms < asked.oldest_ms else 0
+        edge = asked.run.oldest_ms if chosen.start_ms < asked.run.oldest_ms else 0
         return _weak(msgspec.json.encode([__version__, state, edge, *about]))
 
-    async def _run(self, request: Request, mark: str, function: Callable[[], T]) -> T:
+    async def _work(self, request: Request, asked: _Asked, function: Callable[[], T]) -> T:
         """The result of ``function`` on a reading thread, unless it takes too long.
 
         Its statements are ended in the engine then, and when the client goes away.
@@ -196,7 +190,7 @@ class Queries:
             starting.cancel()
             if not work.done():
                 work.cancel()
-                await self._stop(mark)
+                await self._stop(asked.run.mark)
 
     async def _stop(self, mark: str) -> None:
         """End the statements of a question that nobody waits for."""

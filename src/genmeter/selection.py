@@ -80,6 +80,14 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
         """The parameter's name."""
         return self.dimension + (NOT if self.negated else "")
 
+    def lets_through(self, text: str) -> bool:
+        """Whether a text is among these, of a dimension whose patterns are all of texts."""
+        either = any(
+            text.startswith(pattern.value) if pattern.kind == "prefix" else text == pattern.value
+            for pattern in self.patterns
+        )
+        return either is not self.negated
+
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """Records from ``start_ms`` up to and without ``end_ms`` that all ``filters`` let through.
@@ -96,6 +104,12 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     filters: tuple[Filter, ...] = ()
     min_msec: int | None = None
     max_msec: int | None = None
+
+    def owns(self, account: str) -> bool:
+        """Whether records of an account may be among these."""
+        if self.account is not None:
+            return account == self.account
+        return all(filter_.lets_through(account) for filter_ in self.accounts)
 
     @property
     def zone(self) -> ZoneInfo:

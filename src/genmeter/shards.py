@@ -1,19 +1,44 @@
 """Statements to the shards that hold a selection's records, and their end before their time."""
 
 import contextlib
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+import msgspec
 
 from genmeter import sql
 from genmeter.engine import Engine
 from genmeter.errors import EngineLimitError, LimitError
 from genmeter.selection import Selection
+from genmeter.settled import Knowledge
+from genmeter.sql import Piece
+
+Make = Callable[[Sequence[Piece]], str]
+"""Writes a statement over pieces of time."""
+
+_TRIES: Final = 3
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of a question: when it was asked, the edge of retention then, and its mark.
+
+    The mark is a word that its statements are found by.
+    """
+
+    now_ms: int
+    oldest_ms: int
+    mark: str
 
 
 class Shards:
-    """The shards of ``engine``. A question that needs more than ``memory_mb`` raises LimitError."""
+    """The shards of ``engine``. A question that needs more than ``memory_mb`` raises LimitError.
 
-    def __init__(self, engine: Engine, *, memory_mb: int) -> None:
+    ``settled`` knows what can be read without ``FINAL``.
+    """
+
+    def __init__(self, engine: Engine, settled: Knowledge, *, memory_mb: int) -> None:
         self._engine = engine
+        self._settled = settled
         self._memory_mb = memory_mb
 
     def of(self, selection: Selection) -> list[int]:
@@ -26,21 +51,42 @@ class Shards:
         """Whether a selection's records may be on more than one shard."""
         return len(self.of(selection)) > 1
 
-    def ask(self, selection: Selection, statement: str, mark: str) -> list[bytes]:
+    def ask(self, selection: Selection, run: Run, make: Make) -> list[bytes]:
         """What each shard that has some of a selection's records answers."""
-        with self._limits():
-            marked = sql.marked(statement, mark)
-            return [self._engine.fetch(marked, shard) for shard in self.of(selection)]
+        return self._planned(selection, run, make, self._engine.fetch)
 
-    def stream(self, shard: int, statement: str, mark: str) -> Generator[bytes, None, None]:
-        """Lines of one shard, piece by piece."""
-        with self._limits():
-            yield from self._engine.stream(sql.marked(statement, mark), shard)
+    def lines(self, selection: Selection, run: Run, make: Make) -> list[bytes]:
+        """The values of one text column from each of these shards."""
+
+        def read(statement: str, shard: int) -> bytes:
+            return b"".join(self._engine.stream(statement, shard))
+
+        return self._planned(selection, run, make, read)
 
     def stop(self, mark: str) -> None:
         """End the statements with this mark, wherever they run."""
         for shard in range(len(self._engine.layout.weights)):
             self._engine.execute(sql.kill(mark), shard)
+
+    def _planned(
+        self, selection: Selection, run: Run, make: Make, read: Callable[[str, int], bytes]
+    ) -> list[bytes]:
+        """Answers that count each record once: read anew where what was settled is no more."""
+        start_ms, end_ms = max(selection.start_ms, run.oldest_ms), selection.end_ms
+        for _ in range(_TRIES):
+            plan = self._settled.plan(selection.owns, start_ms, end_ms, run.now_ms)
+            answers = self._read(selection, run, make(plan.pieces), read)
+            if plan.holds():
+                return answers
+        whole = (Piece(start_ms=start_ms, end_ms=end_ms, settled=False),)
+        return self._read(selection, run, make(whole), read)
+
+    def _read(
+        self, selection: Selection, run: Run, statement: str, read: Callable[[str, int], bytes]
+    ) -> list[bytes]:
+        marked = sql.marked(statement, run.mark)
+        with self._limits():
+            return [read(marked, shard) for shard in self.of(selection)]
 
     @contextlib.contextmanager
     def _limits(self) -> Iterator[None]:

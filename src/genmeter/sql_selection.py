@@ -1,6 +1,6 @@
 """Questions about ranges -> SQL text. Pure; kept to what the oldest and the newest engine speak.
 
-Whose records a statement reads is written by :func:`matching` alone, first of all its conditions;
+Whose records a statement reads is written by :func:`condition` alone, and in one place there;
 for those who listen by :func:`arrivals`.
 """
 
@@ -8,13 +8,16 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 from typing import Final
 
+import msgspec
+
+from genmeter import sql
 from genmeter.analysis import Analysis
 from genmeter.figures import OTHER, Key
 from genmeter.lines import COLUMNS, NUMBERS, Kind, columns
 from genmeter.listing import Listing
 from genmeter.metrics import HUNDREDTHS, percentile
 from genmeter.selection import DIMENSIONS, Dimension, Filter, Selection
-from genmeter.sql import TABLE, TIMESTAMP, json_text, of_account, quote
+from genmeter.sql import TIMESTAMP, Piece, json_text, of_account, quote
 
 NAMES: Final = (
     "arrayFilter(x -> x != '', arrayMap(x -> replaceRegexpAll(x, '^ +| +$', ''), "
@@ -57,12 +60,9 @@ _READS: Final = {
 """The columns that sums read, ``code`` where none are named here."""
 
 
-def matching(selection: Selection, oldest_ms: int) -> str:
-    """The condition on a selection's records: whose they are, first of all (C23)."""
-    terms = _whose(selection)
-    terms.append(f"neg_ms <= {-max(selection.start_ms, oldest_ms):d}")
-    terms.append(f"neg_ms > {-selection.end_ms:d}")
-    terms += [_filter(filter_) for filter_ in selection.filters]
+def condition(selection: Selection) -> str:
+    """What is true of a selection's records of any time: whose they are, first of all (C23)."""
+    terms = [*_whose(selection), *(_filter(filter_) for filter_ in selection.filters)]
     if selection.min_msec is not None:
         terms.append(f"msec >= {selection.min_msec:d}")
     if selection.max_msec is not None:
@@ -118,8 +118,8 @@ def figures(
     analysis: Analysis,
     sums: Sequence[str],
     percentiles: Sequence[str],
+    pieces: Sequence[Piece],
     *,
-    oldest_ms: int,
     most: int,
     keep: Sequence[Key] | None = None,
     grouped: bool = True,
@@ -135,7 +135,7 @@ def figures(
         levels = ", ".join(map(_level, percentiles))
         values.append(f"quantilesExact({levels})(msec)")
     needs = [*sums, *percentiles]
-    source = _source(analysis, needs, oldest_ms, keys)
+    source = _source(analysis, needs, pieces, keys)
     names = [f"k{n}" for n in range(len(keys))]
     shown = [f"{key} AS {name}" for key, name in zip(keys, names, strict=True)] + values
     text = f"SELECT {', '.join(shown)} FROM {source}"
@@ -148,15 +148,15 @@ def figures(
 
 def durations(
     analysis: Analysis,
+    pieces: Sequence[Piece],
     *,
-    oldest_ms: int,
     most: int,
     keep: Sequence[Key] | None = None,
     grouped: bool = True,
 ) -> str:
     """How many jobs of each group took how many milliseconds: percentiles over several shards."""
     keys = [*(_keys(analysis, keep) if grouped else []), "msec"]
-    source = _source(analysis, ["msec"], oldest_ms, keys[:-1])
+    source = _source(analysis, ["msec"], pieces, keys[:-1])
     names = [f"k{n}" for n in range(len(keys))]
     shown = ", ".join(f"{key} AS {name}" for key, name in zip(keys, names, strict=True))
     return f"SELECT {shown}, count() FROM {source} GROUP BY {', '.join(names)} LIMIT {most:d}"
@@ -222,17 +222,23 @@ def _one_of(texts: Sequence[str], keep: Sequence[Key]) -> str:
     return f"({', '.join(texts)}) IN ({', '.join(f'({row})' for row in rows)})"
 
 
-def _source(analysis: Analysis, needs: Iterable[str], oldest_ms: int, keys: Sequence[str]) -> str:
+def _source(
+    analysis: Analysis, needs: Iterable[str], pieces: Sequence[Piece], keys: Sequence[str]
+) -> str:
     """Where figures are counted: the records, or what was worked out of each."""
-    where = matching(analysis.selection, oldest_ms)
     split = splits(analysis) and bool(keys)
     attempts = "captcha_attempts" in needs
+    columns = {
+        column
+        for name in needs
+        for column in (("msec",) if percentile(name) is not None else _READS.get(name, ("code",)))
+    }
+    columns |= {d.column for d in analysis.group_by} if keys else set()
+    columns |= {"neg_ms"} if (analysis.edges and keys) or not columns else set()
+    columns |= {"captcha_providers"} if split or attempts else set()
+    source = sql.source(sorted(columns), condition(analysis.selection), pieces)
     if not split and not attempts:
-        return f"{TABLE} FINAL WHERE {where}"
-    columns = {c for name in needs for c in _READS.get(name, ("code",)) if percentile(name) is None}
-    columns |= {"msec" for name in needs if percentile(name) is not None}
-    columns |= {d.column for d in analysis.group_by if d.kind != "provider"} if keys else set()
-    columns |= {"neg_ms"} if analysis.edges and keys else set()
+        return source
     shown = sorted(columns - {"captcha_providers"})
     shown.append(f"{NAMES} AS names")
     if not split:
@@ -240,42 +246,50 @@ def _source(analysis: Analysis, needs: Iterable[str], oldest_ms: int, keys: Sequ
     else:
         shown.append("arrayJoin(if(empty(names), [''], arrayDistinct(names))) AS provider")
         shown.append("countEqual(names, provider) AS attempts")
-    return f"(SELECT {', '.join(shown)} FROM {TABLE} FINAL WHERE {where})"
+    return f"(SELECT {', '.join(shown)} FROM {source})"
 
 
-def nth(listing: Listing, *, skip: int, oldest_ms: int, reach_ms: int | None) -> str:
+def nth(listing: Listing, pieces: Sequence[Piece], *, skip: int, reach_ms: int | None) -> str:
     """The ``neg_ms`` of the record after the first ``skip`` of a listing, or nothing.
 
     It counts records that were sent again more than once. ``reach_ms`` bounds how far it looks.
     """
-    chosen = listing.selection
-    where = matching(chosen, oldest_ms) + _after(listing)
+    start_ms, end_ms = pieces[0].start_ms, pieces[-1].end_ms
+    if reach_ms is not None and listing.newest_first:
+        start_ms = max(start_ms, end_ms - reach_ms)
+    elif reach_ms is not None:
+        end_ms = min(end_ms, start_ms + reach_ms)
+    whole = (Piece(start_ms=start_ms, end_ms=end_ms, settled=True),)
+    source = sql.source((), condition(listing.selection) + _after(listing), whole)
     direction = "" if listing.newest_first else " DESC"
-    if reach_ms is not None:
-        edge = -listing.after.neg_ms if listing.after else None
-        if listing.newest_first:
-            begin = chosen.end_ms if edge is None else edge
-            where += f" AND neg_ms <= {-(begin - reach_ms):d}"
-        else:
-            begin = max(chosen.start_ms, oldest_ms) if edge is None else edge
-            where += f" AND neg_ms >= {-(begin + reach_ms):d}"
-    order = f"ORDER BY neg_ms{direction} LIMIT 1 OFFSET {skip:d}"
-    return f"SELECT neg_ms FROM {TABLE} WHERE {where} {order}"
+    return f"SELECT neg_ms FROM {source} ORDER BY neg_ms{direction} LIMIT 1 OFFSET {skip:d}"
 
 
-def rows(
-    listing: Listing, kind: Kind, *, oldest_ms: int, most: int, bound: int | None = None
-) -> str:
-    """Records in their order, each as a line; ``bound`` is a ``neg_ms`` they do not go past."""
-    where = matching(listing.selection, oldest_ms) + _after(listing)
-    if bound is not None:
-        where += f" AND neg_ms {'<=' if listing.newest_first else '>='} {bound:d}"
+def part(listing: Listing, bound: int | None) -> Selection:
+    """The records of a listing that are still to come, up to a ``neg_ms`` where one is given."""
+    start_ms, end_ms = listing.selection.start_ms, listing.selection.end_ms
+    if listing.newest_first:
+        if listing.after is not None:
+            end_ms = min(end_ms, -listing.after.neg_ms + 1)
+        if bound is not None:
+            start_ms = max(start_ms, -bound)
+    else:
+        if listing.after is not None:
+            start_ms = max(start_ms, -listing.after.neg_ms)
+        if bound is not None:
+            end_ms = min(end_ms, -bound + 1)
+    return msgspec.structs.replace(listing.selection, start_ms=start_ms, end_ms=end_ms)
+
+
+def rows(listing: Listing, kind: Kind, pieces: Sequence[Piece], *, most: int) -> str:
+    """Records in their order, each as a line."""
     up, down = ("", " DESC") if listing.newest_first else (" DESC", "")
     # The last key never decides. It makes the engine write the line before it sorts, and so move
     # one text instead of fifteen columns, which takes five times as long.
     order = f"neg_ms{up}, jobid{down}, concat(bot, '\\x01', account){up}, line"
     line = _line(kind, columns(listing.selection))
-    return f"SELECT {line} AS line FROM {TABLE} FINAL WHERE {where} ORDER BY {order} LIMIT {most:d}"
+    source = sql.source(COLUMNS.values(), condition(listing.selection) + _after(listing), pieces)
+    return f"SELECT {line} AS line FROM {source} ORDER BY {order} LIMIT {most:d}"
 
 
 def _after(listing: Listing) -> str:
@@ -285,7 +299,7 @@ def _after(listing: Listing) -> str:
         return ""
     less, more = ("<", ">") if listing.newest_first else (">", "<")
     return (
-        f" AND neg_ms {more}= {place.neg_ms:d} AND (neg_ms {more} {place.neg_ms:d}"
+        f" AND (neg_ms {more} {place.neg_ms:d}"
         f" OR jobid {less} {quote(place.jobid)} OR jobid = {quote(place.jobid)}"
         f" AND (bot {more} {quote(place.bot)} OR bot = {quote(place.bot)}"
         f" AND account {more} {quote(place.account)}))"
@@ -346,30 +360,36 @@ def arrivals(
         terms.insert(0, f"account IN ({', '.join(map(quote, sorted(accounts)))})")
     columns = f"version, {number} AS number, account, bot, {_line('json', tuple(COLUMNS))} AS line"
     return (
-        f"SELECT {columns} FROM {TABLE} WHERE {' AND '.join(terms)} "
+        f"SELECT {columns} FROM {sql.TABLE} WHERE {' AND '.join(terms)} "
         f"ORDER BY version, number LIMIT {limit:d}"
     )
 
 
-def extent(selection: Selection, *, oldest_ms: int) -> str:
+def extent(selection: Selection, pieces: Sequence[Piece]) -> str:
     """How many records there are, when the earliest and the latest was."""
-    where = matching(selection, oldest_ms)
-    return f"SELECT count(), -max(neg_ms), -min(neg_ms) FROM {TABLE} FINAL WHERE {where}"
+    source = sql.source(["neg_ms"], condition(selection), pieces)
+    return f"SELECT count(), -max(neg_ms), -min(neg_ms) FROM {source}"
 
 
-def version(selection: Selection, *, oldest_ms: int) -> str:
+def version(selection: Selection, pieces: Sequence[Piece]) -> str:
     """The highest version among a selection's records."""
-    return f"SELECT max(version) FROM {TABLE} WHERE {matching(selection, oldest_ms)}"
+    return f"SELECT max(version) FROM {sql.source(['version'], condition(selection), pieces)}"
 
 
 def values(
-    selection: Selection, dimension: Dimension, *, oldest_ms: int, after_version: int, most: int
+    selection: Selection,
+    dimension: Dimension,
+    pieces: Sequence[Piece],
+    *,
+    after_version: int,
+    most: int,
 ) -> str:
     """Values that a dimension has in records past a version."""
-    column = dimension.column
+    value = dimension.column
     if dimension.kind == "retry":
-        column = f"ifNull(toString({column}), '')"
-    where = matching(selection, oldest_ms)
+        value = f"ifNull(toString({value}), '')"
+    where = condition(selection)
     if after_version:
         where += f" AND version > {after_version:d}"
-    return f"SELECT {column} AS v FROM {TABLE} FINAL WHERE {where} GROUP BY v LIMIT {most:d}"
+    source = sql.source([dimension.column], where, pieces)
+    return f"SELECT {value} AS v FROM {source} GROUP BY v LIMIT {most:d}"
