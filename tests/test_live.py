@@ -3,6 +3,7 @@
 import contextlib
 import json
 import socket
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -230,6 +231,8 @@ def test_who_reads_nothing_is_cut_loose_and_holds_nobody_up(tmp_path: Path) -> N
                 client.record(*batch)
             stored = [one["jobid"] for batch in batches for one in batch]
             assert sorted(reader.until(len(stored))) == sorted(stored)
+            while PATH not in server.log():  # a request is logged when it has ended
+                time.sleep(0.05)
             assert silent.rest().count(b"data: ") < len(stored)
             # Streams end as they should when the server does.
             server.process.terminate()
