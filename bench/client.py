@@ -3,6 +3,7 @@
 import http.client
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 _END_OF_CHUNKS = b"\r\n0\r\n\r\n"
@@ -10,12 +11,17 @@ _END_OF_CHUNKS = b"\r\n0\r\n\r\n"
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer: its status, its body, and the seconds to its first and to its last byte."""
+    """An answer: its status, its head and body, and the seconds to its first and last byte."""
 
     status: int
+    head: bytes
     body: bytes
     first_s: float
     total_s: float
+
+    def header(self, name: str) -> str | None:
+        """A header's value, None where it has none."""
+        return _header(self.head, name)
 
 
 @dataclass(frozen=True)
@@ -42,28 +48,31 @@ class Client:
         """Close the connection."""
         self._socket.close()
 
-    def get(self, path: str) -> Reply:
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> Reply:
         """The whole answer to a GET."""
-        request = self._request(path)
+        request = self._request(path, headers or {})
         started = time.perf_counter()
         self._socket.sendall(request)
         end = self._receive(0)
         first_s = time.perf_counter() - started
         while (start := self._buffer.find(b"\r\n\r\n", 0, end) + 4) == 3:
             end = self._receive(end)
-        length = _content_length(bytes(self._buffer[:start]))
+        head = bytes(self._buffer[:start])
+        status = int(head[9:12])
+        length = _length(status, head)
         while not self._whole(start, end, length):
             end = self._receive(end)
         total_s = time.perf_counter() - started
         body = bytes(self._buffer[start:end])
         if length is None:
             body = _joined(body)
-        return Reply(int(self._buffer[9:12]), body, first_s, total_s)
+        return Reply(status, head, body, first_s, total_s)
 
-    def _request(self, path: str) -> bytes:
+    def _request(self, path: str, headers: Mapping[str, str]) -> bytes:
+        more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         return (
             f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-            f"Authorization: Bearer {self._token}\r\nAccept-Encoding: identity\r\n\r\n"
+            f"Authorization: Bearer {self._token}\r\nAccept-Encoding: identity\r\n{more}\r\n"
         ).encode()
 
     def _receive(self, at: int) -> int:
@@ -82,12 +91,19 @@ class Client:
         return self._buffer.endswith(_END_OF_CHUNKS, start - 2, end)
 
 
-def _content_length(head: bytes) -> int | None:
-    """The length that the headers tell, None for an answer in chunks."""
-    for line in head.lower().split(b"\r\n"):
+def _length(status: int, head: bytes) -> int | None:
+    """The length of the body, None for one in chunks."""
+    if status == 304:
+        return 0
+    told = _header(head, "content-length")
+    return None if told is None else int(told)
+
+
+def _header(head: bytes, wanted: str) -> str | None:
+    for line in head.split(b"\r\n"):
         name, _, value = line.partition(b":")
-        if name == b"content-length":
-            return int(value)
+        if name.lower() == wanted.lower().encode():
+            return value.strip().decode()
     return None
 
 

@@ -5,7 +5,7 @@ import os
 import platform
 from datetime import UTC, datetime
 
-from bench import fill, ingest, longday, reads
+from bench import fill, ingest, longday, queries, reads
 from bench.machine import two_over_one
 from bench.peer import Peer
 from bench.plan import Plan
@@ -30,8 +30,9 @@ def run(plan: Plan) -> Report:
     speedups = [two_over_one()]
     with contextlib.ExitStack() as stack:
         peer = _peer(plan, stack)
-        aside(fill.fill, plan, None if peer is None else peer.databases)
+        note = aside(fill.fill, plan, None if peer is None else peer.databases)
         reads.measure(plan, peer, report)
+        queries.measure(plan, peer, note.end_ms, report)
         ingest.measure(plan, peer, report)
     if plan.stream_records:
         longday.measure(plan, report)

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
-from genmeter.clock import iso
+from genmeter.clock import DAY_MS, iso
 from tests.support import NOON_MS, Client, Running
 
 HOUR = 3_600_000
@@ -197,6 +197,17 @@ def test_what_there_is(asked: Client) -> None:
     found = query(asked, "meta")
     assert "new@example.com" in found["dimensions"]["config"]
     assert found["records"] == 6
+
+
+def test_what_there_is_without_what_is_past_retention(service: Running, asked: Client) -> None:
+    edge = NOON_MS - 92 * DAY_MS
+    asked.record(job(0, timestamp=iso(edge), jobid="old"))
+    for _ in range(2):
+        found = query(asked, "meta")
+        assert (found["records"], found["oldest"]) == (6, iso(edge))
+    service.clock.ms = NOON_MS + 1
+    found = query(asked, "meta")
+    assert (found["records"], found["oldest"]) == (5, iso(NOON_MS - 30 * HOUR))
 
 
 def test_an_unchanged_answer_is_not_sent_again(asked: Client) -> None:

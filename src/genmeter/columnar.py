@@ -18,7 +18,7 @@ _TEXT: Final = pa.string()
 _WIDTHS: Final = {"code": pa.uint16(), "msec": pa.uint32(), "captchaRetry": pa.uint16()}
 _TYPES: Final = {int: pa.int64(), float: pa.float64(), str: _TEXT, bool: pa.bool_()}
 _OFTEN_EQUAL: Final = pa.dictionary(pa.int32(), _TEXT)
-_OWN: Final = ("jobid",)
+_OWN: Final = ("timestamp", "jobid", "msec")
 _TIME: Final = pa.timestamp("ms", tz="UTC")
 
 
@@ -36,8 +36,8 @@ class Rows:
                 self._out,
                 self._schema,
                 compression="zstd",
-                # Texts that differ in every row gain nothing by a dictionary.
-                use_dictionary=[c for c in columns if c not in _OWN and c != "timestamp"],
+                # Values that differ in every row gain nothing by a dictionary.
+                use_dictionary=[c for c in columns if c not in _OWN],
             )
         else:
             self._writer = pa.ipc.new_stream(self._out, self._schema)

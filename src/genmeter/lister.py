@@ -6,6 +6,7 @@ rows.
 """
 
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final
 
@@ -33,28 +34,50 @@ class Lister:
 
     def rows(self, listing: Listing, kind: Kind, run: Run) -> Generator[bytes, None, Place | None]:
         """Whole lines of ``kind``; returns the place to go on after, None at the end."""
-        rest = listing.limit
-        last: Place | None = None
-        while True:
-            wanted = self._slice_rows if rest is None else min(self._slice_rows, rest)
-            bound = self._bound(listing, wanted, run)
-            text, more = self._slice(listing, kind, wanted, bound, run)
-            if wanted == 0:
-                if more or bound is None:
-                    return last if more else None
-            elif text:
-                last = place_of(kind, text[text.rfind(b"\n", 0, -1) + 1 :], listing.selection)
-                if rest is not None:
-                    rest -= text.count(b"\n")
-                yield text
-            if more:
-                if rest == 0:
+        if listing.limit is None:
+            yield from self._all(listing, kind, run)
+            return None
+        rest, last = listing.limit, None
+        left: Listing | None = listing
+        while left is not None:
+            text, left, cut = self._slice(left, kind, rest, run)
+            if not rest:  # only to see whether there is more
+                if cut:
                     return last
-                listing = msgspec.structs.replace(listing, after=last)
-            elif bound is None:
-                return None
-            else:
-                listing = _beyond(listing, bound)
+            elif text:
+                last = _last(kind, text, listing)
+                rest -= text.count(b"\n")
+                yield text
+                if not rest and cut:
+                    return last
+        return None
+
+    def _all(self, listing: Listing, kind: Kind, run: Run) -> Generator[bytes, None, None]:
+        """The whole range. A slice is read while the one before it is worked on."""
+        with ThreadPoolExecutor(1, "lister") as ahead:
+            coming = ahead.submit(self._slice, listing, kind, self._slice_rows, run)
+            left: Listing | None = listing
+            while left is not None:
+                text, left, _ = coming.result()
+                if left is not None:
+                    coming = ahead.submit(self._slice, left, kind, self._slice_rows, run)
+                if text:
+                    yield text
+
+    def _slice(
+        self, listing: Listing, kind: Kind, wanted: int, run: Run
+    ) -> tuple[bytes, Listing | None, bool]:
+        """The next rows, at most ``wanted``; what is left, and whether more is known to come."""
+        bound = self._bound(listing, wanted, run)
+        make = partial(sql_selection.rows, listing, kind, most=wanted + 1)
+        read = self._shards.lines(sql_selection.part(listing, bound), run, make)
+        texts = [_whole_lines(text) for text in read]
+        text = texts[0] if len(texts) == 1 else _merged(listing, kind, texts)
+        if text.count(b"\n") > wanted:
+            text = b"".join(text.splitlines(keepends=True)[:wanted])
+            after = _last(kind, text, listing) if text else listing.after
+            return text, msgspec.structs.replace(listing, after=after), True
+        return text, None if bound is None else _beyond(listing, bound), False
 
     def _bound(self, listing: Listing, wanted: int, run: Run) -> int | None:
         """A ``neg_ms`` that the next ``wanted`` rows do not go past, or None.
@@ -72,17 +95,10 @@ class Lister:
                 return min(found) if listing.newest_first else max(found)
         return None
 
-    def _slice(
-        self, listing: Listing, kind: Kind, wanted: int, bound: int | None, run: Run
-    ) -> tuple[bytes, bool]:
-        """The next rows up to ``wanted`` and ``bound``, and whether another came before that."""
-        make = partial(sql_selection.rows, listing, kind, most=wanted + 1)
-        read = self._shards.lines(sql_selection.part(listing, bound), run, make)
-        texts = [_whole_lines(text) for text in read]
-        text = texts[0] if len(texts) == 1 else _merged(listing, kind, texts)
-        if text.count(b"\n") <= wanted:
-            return text, False
-        return b"".join(text.splitlines(keepends=True)[:wanted]), True
+
+def _last(kind: Kind, text: bytes, listing: Listing) -> Place:
+    """The place of the last of some rows."""
+    return place_of(kind, text[text.rfind(b"\n", 0, -1) + 1 :], listing.selection)
 
 
 def _whole_lines(text: bytes) -> bytes:

@@ -1,7 +1,7 @@
 """What there is to ask about: everything a form needs, as ``/v2/account/stats/meta`` answers it."""
 
 import threading
-from typing import Annotated, Any, Final
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 from msgspec import Meta as About
@@ -14,7 +14,7 @@ from genmeter.formats import FORMATS
 from genmeter.metrics import METRICS, PERCENTILES_HELP
 from genmeter.periods import INTERVALS
 from genmeter.query import MAX_LIMIT
-from genmeter.selection import DIMENSIONS, Selection
+from genmeter.selection import DIMENSIONS, Filter, Selection
 from genmeter.shards import Run
 
 _KEPT: Final = 1000
@@ -22,6 +22,10 @@ _KEPT: Final = 1000
 
 _FRESH_MS: Final = 3_600_000
 """How long values that no record has any more may still be named."""
+
+
+_Whose = tuple[str | None, tuple[Filter, ...]]
+T = TypeVar("T")
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,26 +75,54 @@ class _Known(msgspec.Struct):
     values: dict[str, set[int | str]]
 
 
+class _Answer(msgspec.Struct, frozen=True):
+    """An answer, the state of the records that it tells of, and when the earliest of them was.
+
+    Its values are as old as ``since_ms``.
+    """
+
+    meta: Meta
+    state: str
+    oldest: int
+    since_ms: int
+
+    def holds(self, now_ms: int, oldest_ms: int) -> bool:
+        """Whether time alone has not made it wrong."""
+        past = self.meta.records and self.oldest < oldest_ms
+        return not past and now_ms - self.since_ms <= _FRESH_MS
+
+
 class Inventory:
     """Answers what there is, and remembers the values that records have.
 
-    Once known, only records that have come since are looked at, so that a form can ask each time
-    it opens. Values that no record has any more are named for an hour at the most.
+    Once known, only records that have come since are looked at, and nothing where none have, so
+    that a form can ask each time it opens. Values that no record has any more are named for an hour
+    at the most.
     """
 
     def __init__(self, analyst: Analyst, limits: Limits, retention_days: int) -> None:
         self._analyst = analyst
         self._limits = limits
         self._retention_days = retention_days
-        self._known: dict[tuple[Any, ...], _Known] = {}
+        self._known: dict[_Whose, _Known] = {}
+        self._answers: dict[_Whose, _Answer] = {}
         self._lock = threading.Lock()
 
-    def meta(self, selection: Selection, run: Run) -> Meta:
-        """What there is of a selection that has no other condition than whose records it has."""
+    def meta(self, selection: Selection, run: Run, state: str) -> Meta:
+        """What there is of a selection that has no other condition than whose records it has.
+
+        ``state`` is what changes with its records, asked for before. With it unchanged an answer
+        holds until its earliest record is past retention.
+        """
+        key = (selection.account, selection.accounts)
+        with self._lock:
+            last = self._answers.get(key)
+        if last and last.state == state and last.holds(run.now_ms, run.oldest_ms):
+            return last.meta
         records, oldest, newest = self._analyst.extent(selection, run)
-        values = self._values(selection, run)
+        values, since_ms = self._values(key, selection, run)
         accounts = values.pop("account", None)
-        return Meta(
+        meta = Meta(
             account=selection.account,
             accounts=None if accounts is None else [str(name) for name in accounts],
             bots=list(BOTS),
@@ -107,10 +139,17 @@ class Inventory:
             newest=iso(newest) if records else None,
             records=records,
         )
+        with self._lock:
+            _keep(self._answers, key, _Answer(meta, state, oldest, since_ms))
+        return meta
 
-    def _values(self, selection: Selection, run: Run) -> dict[str, list[int | str]]:
-        """The values of each dimension, in order; ``account`` only where there may be several."""
-        key = (selection.account, selection.accounts)
+    def _values(
+        self, key: _Whose, selection: Selection, run: Run
+    ) -> tuple[dict[str, list[int | str]], int]:
+        """The values of each dimension, in order, and since when they have been added up.
+
+        ``account`` only where there may be several.
+        """
         dimensions = [
             dimension
             for dimension in DIMENSIONS.values()
@@ -126,10 +165,15 @@ class Inventory:
             merged = {name: known.values.get(name, set()) | found[name] for name in found}
             known = _Known(version, known.since_ms, merged)
             with self._lock:
-                if len(self._known) >= _KEPT:
-                    self._known.clear()
-                self._known[key] = known
-        return {
+                _keep(self._known, key, known)
+        named = {
             dimension.name: [*sorted(known.values.get(dimension.name, ()))][:MAX_VALUES]
             for dimension in dimensions
         }
+        return named, known.since_ms
+
+
+def _keep(kept: dict[_Whose, T], key: _Whose, value: T) -> None:
+    if len(kept) >= _KEPT:
+        kept.clear()
+    kept[key] = value

@@ -123,7 +123,10 @@ class Queries:
         asked = await self._asked(request)
         chosen = selection.everything(asked.given, asked.asking)
         asked.given.end()
-        found = await self._work(request, asked, lambda: self._inventory.meta(chosen, asked.run))
+        state = await asyncio.to_thread(self._store.state, chosen.account)
+        found = await self._work(
+            request, asked, lambda: self._inventory.meta(chosen, asked.run, state)
+        )
         body = msgspec.json.encode(found)
         tag = _weak(body)
         if unchanged(request, tag):

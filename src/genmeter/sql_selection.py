@@ -252,7 +252,9 @@ def _source(
 def nth(listing: Listing, pieces: Sequence[Piece], *, skip: int, reach_ms: int | None) -> str:
     """The ``neg_ms`` of the record after the first ``skip`` of a listing, or nothing.
 
-    It counts records that were sent again more than once. ``reach_ms`` bounds how far it looks.
+    It counts records that were sent again more than once, and those of the very millisecond that
+    the listing begins in: to leave these out it would have to read all jobids. ``reach_ms`` bounds
+    how far it looks.
     """
     start_ms, end_ms = pieces[0].start_ms, pieces[-1].end_ms
     if reach_ms is not None and listing.newest_first:
@@ -260,7 +262,7 @@ def nth(listing: Listing, pieces: Sequence[Piece], *, skip: int, reach_ms: int |
     elif reach_ms is not None:
         end_ms = min(end_ms, start_ms + reach_ms)
     whole = (Piece(start_ms=start_ms, end_ms=end_ms, settled=True),)
-    source = sql.source((), condition(listing.selection) + _after(listing), whole)
+    source = sql.source((), condition(listing.selection), whole)
     direction = "" if listing.newest_first else " DESC"
     return f"SELECT neg_ms FROM {source} ORDER BY neg_ms{direction} LIMIT 1 OFFSET {skip:d}"
 
