@@ -14,13 +14,17 @@ export function show(view) {
   const cursor = params.get("cursor");
   const order = params.get("order") === "oldest" ? "oldest" : "newest";
   const total = h("span", { class: "dim" });
-  const exports = Object.entries(FORMATS).map(([name, label]) => exporter(view, name, label, order));
+  // A file holds what is shown, also where more has come since: its range is that of the answer.
+  const range = {};
+  const exports = Object.entries(FORMATS).map(([name, label]) =>
+    exporter(view, label, () => question(params, { order, format: name, ...range })));
   const switched = h("a", { href: href("records", { order: order === "newest" ? "oldest" : "", cursor: null }) },
     order === "newest" ? "Oldest first" : "Newest first");
   const box = panel(view, "Records", async (signal) => {
     const asked = question(params, { limit: PAGE, order, cursor });
     const counting = query(question(params, { metrics: "jobs" }), signal);
     const answer = await rows(asked, signal);
+    Object.assign(range, { last: null, from: answer.query.from, to: answer.query.to });
     counting.then((found) => (total.textContent = `${format.count(found.total.jobs)} match`), () => {});
     if (!answer.data.length) return noRecords();
     const shown = params.get("show");
@@ -28,7 +32,7 @@ export function show(view) {
     if (one) open(view, one);
     return [recordTable(view, answer.data), pages(answer, cursor)];
   }, { actions: [total, switched, h("span", { class: "group", role: "group", "aria-label": "Export all records that match" }, h("span", { class: "dim" }, "Export"), exports)] });
-  if (cursor) view.refreshes.length = 0; // a page of the past does not change
+  view.refreshes.length = 0; // what is being read holds still
   return box;
 }
 
@@ -39,12 +43,12 @@ function pages(answer, cursor) {
     answer.has_more && h("a", { href: href("records", { cursor: answer.next_cursor, show: null }), rel: "next" }, "Next page"));
 }
 
-function exporter(view, name, label, order) {
+function exporter(view, label, asked) {
   const button = h("button", { type: "button", class: "small" }, label);
   button.addEventListener("click", async () => {
     button.disabled = true;
     try {
-      const saved = await download("/v2/account/stats/rows", question(view.params, { order, format: name }), view.signal);
+      const saved = await download("/v2/account/stats/rows", asked(), view.signal);
       say(`${format.count(saved.rows)} records saved as ${saved.name}`);
       button.title = `${format.count(saved.rows)} records saved as ${saved.name}`;
     } catch (error) {
