@@ -378,20 +378,31 @@ def version(selection: Selection, pieces: Sequence[Piece]) -> str:
     return f"SELECT max(version) FROM {sql.source(['version'], condition(selection), pieces)}"
 
 
+SEPARATOR: Final = "\x01"
+"""Between values in a list of them; no text holds one (R3)."""
+
+
 def values(
     selection: Selection,
-    dimension: Dimension,
+    dimensions: Sequence[Dimension],
     pieces: Sequence[Piece],
     *,
     after_version: int,
     most: int,
 ) -> str:
-    """Values that a dimension has in records past a version."""
-    value = dimension.column
-    if dimension.kind == "retry":
-        value = f"ifNull(toString({value}), '')"
+    """Values that dimensions have in records past a version, a list of each."""
     where = condition(selection)
     if after_version:
         where += f" AND version > {after_version:d}"
-    source = sql.source([dimension.column], where, pieces)
-    return f"SELECT {value} AS v FROM {source} GROUP BY v LIMIT {most:d}"
+    columns = [dimension.column for dimension in dimensions]
+    lists = [
+        f"arrayStringConcat(groupUniqArray({most:d})({_as_text(dimension)}), {quote(SEPARATOR)})"
+        for dimension in dimensions
+    ]
+    return f"SELECT {', '.join(lists)} FROM {sql.source(columns, where, pieces)}"
+
+
+def _as_text(dimension: Dimension) -> str:
+    if dimension.kind == "retry":
+        return f"ifNull(toString({dimension.column}), '')"
+    return f"toString({dimension.column})"
