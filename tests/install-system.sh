@@ -11,6 +11,7 @@ command -v clickhouse-server >/dev/null || missing+=(clickhouse-server)
 [ -e /usr/share/java/zookeeper.jar ] || missing+=(libzookeeper-java)
 command -v java >/dev/null || missing+=(default-jre-headless)
 compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
+command -v chromium >/dev/null || missing+=(chromium)
 command -v systemd-analyze >/dev/null || missing+=(systemd)
 command -v openssl >/dev/null || missing+=(openssl)
 [ ${#missing[@]} -eq 0 ] && exit 0

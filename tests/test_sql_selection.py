@@ -152,3 +152,20 @@ def test_c23_no_value_leaves_its_quotes(given: dict[str, list[str]]) -> None:
     assert values[0] == "acme"
     rest = re.sub(r"\?|[a-zA-Z_0-9<>=!,.()\[\] -]", "", text)
     assert rest == ""
+
+
+def test_arrivals_go_on_behind_a_record_of_some_accounts_or_of_all() -> None:
+    number = (
+        "reinterpretAsUInt64(substring(MD5(concat("
+        "account, '\\t', bot, '\\t', toString(neg_ms), '\\t', jobid)), 1, 8))"
+    )
+    asked: dict[str, Any] = {"oldest_ms": 5, "after": (7, 8), "version": 9, "limit": 10}
+    statement = sql_selection.arrivals(["b", "a'"], **asked)
+    assert statement.startswith(f"SELECT version, {number} AS number, account, bot, concat(")
+    assert statement.endswith(
+        " FROM records WHERE account IN ('a\\'', 'b') "
+        f"AND neg_ms <= -5 AND version >= 7 AND version <= 9 AND (version > 7 OR {number} > 8) "
+        "ORDER BY version, number LIMIT 10"
+    )
+    of_all = sql_selection.arrivals(None, **asked)
+    assert of_all == statement.replace("account IN ('a\\'', 'b') AND ", "")

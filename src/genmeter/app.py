@@ -1,7 +1,7 @@
 """Opens the parts of the service in their order, closes them in reverse, and makes the app."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import TracebackType
 from typing import Self
@@ -15,12 +15,15 @@ from starlette_compress import CompressMiddleware
 
 from genmeter import openapi
 from genmeter.accounts import Accounts
+from genmeter.administration import Administration
 from genmeter.api import STATS, Api
 from genmeter.clock import now_ms as machine_ms
 from genmeter.config import ServerSettings
 from genmeter.engine import Engine
 from genmeter.engine.clickhouse import ClickHouse
 from genmeter.errors import GenmeterError
+from genmeter.events import Events
+from genmeter.live import Live
 from genmeter.meta import Limits
 from genmeter.middleware import (
     CatchAll,
@@ -31,11 +34,12 @@ from genmeter.middleware import (
 )
 from genmeter.queries import Queries
 from genmeter.reader import Reader
+from genmeter.records import Row
 from genmeter.shards import Shards
 from genmeter.store import Store
 from genmeter.tasks import Task, Tasks
 from genmeter.tokens import Tokens
-from genmeter.web import manual
+from genmeter.web import manual, page
 from genmeter.writer import Writer
 
 _EXPIRE_SECONDS = 3600.0
@@ -43,7 +47,7 @@ _SETTLE_SECONDS = 2.0
 
 
 class Service:
-    """The parts of a running service: ``accounts``, ``tokens``, ``store``, ``reader``, ``writer``.
+    """The parts of a running service: ``accounts``, ``tokens``, ``store`` and those that use it.
 
     ``now_ms`` is its clock. Use as a context manager: entering raises StartError where the
     service cannot run as set, leaving stores what waits in the queue before the engine closes.
@@ -70,6 +74,13 @@ class Service:
                 # Several services may write to one ClickHouse, but only one to a folder.
                 next_version=accounts.next_version if settings.clickhouse else None,
             )
+            alone = settings.clickhouse is None
+            self.live = live = Live(store, alone=alone, now_ms=self.now_ms)
+
+            def insert(rows: Sequence[Row], shard: int) -> None:
+                store.insert(rows, self.now_ms(), shard)
+                live.stored()
+
             self.shards = Shards(
                 engine, store.settled, memory_mb=settings.engine_memory_mb * 3 // 4
             )
@@ -78,7 +89,7 @@ class Service:
             )
             self.writer = opening.enter_context(
                 Writer(
-                    lambda rows, shard: store.insert(rows, self.now_ms(), shard),
+                    insert,
                     queue_rows=settings.queue_rows,
                     lanes=store.shards,
                     lane_of=store.shard,
@@ -170,8 +181,17 @@ def create_app(service: Service) -> Starlette:
         retention_days=service.settings.retention_days,
         stall_seconds=service.settings.stall_seconds,
     )
+    administration = Administration(service.accounts, api.token, service.now_ms)
+    events = Events(service.live, api.token, stall_seconds=service.settings.stall_seconds)
     app = Starlette(
-        routes=[*api.routes(), *queries.routes(), *manual.routes(openapi.document())],
+        routes=[
+            *api.routes(),
+            *queries.routes(),
+            *events.routes(),
+            *administration.routes(),
+            *manual.routes(openapi.document()),
+            *page.routes(),
+        ],
         middleware=[
             Middleware(RequestLog),
             Middleware(UnlessRecording, STATS, _for_readers),

@@ -6,6 +6,7 @@
     ├── BadRequestError              400           what a client sent is wrong
     ├── UnauthorizedError            401           no token, or not a valid one (C1)
     ├── ForbiddenError               403           a valid token without the right
+    ├── NotFoundError                404           there is no such thing
     ├── NotAcceptableError           406           no format that the client would take
     ├── TooLargeError                413           a body over the limit (R1)
     ├── UnsupportedMediaError        415           a content type or coding nobody asked for
@@ -59,6 +60,12 @@ class ForbiddenError(GenmeterError):
     """The token is valid but may not do this."""
 
     status = 403
+
+
+class NotFoundError(GenmeterError):
+    """There is nothing of that name."""
+
+    status = 404
 
 
 class TooLargeError(GenmeterError):

@@ -1,8 +1,9 @@
 """The OpenAPI 3.1 description, made from the structures the service works with."""
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta as About
 
 from genmeter import __version__, openapi_queries
 from genmeter.bodies import CODINGS, MEDIA_TYPES
@@ -32,6 +33,40 @@ class AccountView(msgspec.Struct, kw_only=True):
     scopes: tuple[str, ...]
 
 
+class TokenView(msgspec.Struct, kw_only=True):
+    """A token without its secret."""
+
+    id: str
+    account: str
+    name: str
+    scopes: tuple[str, ...]
+    created: str
+    expires: str | None
+    revoked: str | None
+    valid: Annotated[bool, About(description="Whether it opens anything now")]
+
+
+class TokenList(msgspec.Struct):
+    """Every token there is, by account and age, revoked and expired ones too."""
+
+    tokens: list[TokenView]
+
+
+class TokenMade(TokenView, kw_only=True):
+    """A new token. Its text is in this answer and nowhere else."""
+
+    token: str
+
+
+class TokenWanted(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A token to be made."""
+
+    account: str
+    scopes: Annotated[list[str], About(description="One or more of read, write, admin")]
+    name: Annotated[str, About(description="Default: the account's")] = ""
+    expires_days: Annotated[float | None, About(description="Days; default: never")] = None
+
+
 class Problem(msgspec.Struct):
     """The body of every error (C20)."""
 
@@ -53,7 +88,7 @@ _REFUSALS: Final = {
     "400": "What was sent is wrong; the message names every fault",
     "401": "No token, or not a valid one",
     "403": "The token may not do this",
-    "404": "There is no such route",
+    "404": "There is no such thing",
     "406": "None of the formats there are",
     "405": "The route does not know this method; see Allow",
     "413": "The body is over 16 MiB",
@@ -67,7 +102,19 @@ _REFUSALS: Final = {
 def document() -> dict[str, Any]:
     """The whole description, as JSON can carry it."""
     _, schemas = msgspec.json.schema_components(
-        [Record, Rejection, Recorded, Summary, AccountView, Problem, Health, Meta],
+        [
+            Record,
+            Rejection,
+            Recorded,
+            Summary,
+            AccountView,
+            TokenList,
+            TokenMade,
+            TokenWanted,
+            Problem,
+            Health,
+            Meta,
+        ],
         ref_template="#/components/schemas/{name}",
     )
     schemas["Row"] = _row_schema()
@@ -189,6 +236,8 @@ def _paths() -> dict[str, Any]:
                 "responses": _responses("AccountView", "The token", "401", "503"),
             }
         },
+        "/v2/account/stats/live": {"get": _live()},
+        **_tokens(),
         "/healthz": {
             "get": {
                 "operationId": "getHealth",
@@ -203,6 +252,72 @@ def _paths() -> dict[str, Any]:
                 "summary": "The engine answers a query and the writer moves",
                 "security": [],
                 "responses": _responses("Health", "Both", "503"),
+            }
+        },
+    }
+
+
+def _live() -> dict[str, Any]:
+    """Records as they are stored."""
+    return {
+        "operationId": "getLive",
+        "summary": "Records as they are stored: server-sent events, with ids to resume from",
+        "parameters": [
+            _parameter("bot", {"type": "string"}, "One or several, with commas; all by default"),
+            _parameter("account", {"type": "string"}, "Another account, or *; admin tokens only"),
+            {
+                "name": "Last-Event-ID",
+                "in": "header",
+                "required": False,
+                "schema": {"type": "string"},
+                "description": "The id of the last event that came: what followed comes now",
+            },
+        ],
+        "responses": {
+            "200": {
+                "description": "A stream of events: id, and as data a row of the whole record",
+                "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            },
+            **_refused("400", "401", "403", "503"),
+        },
+    }
+
+
+def _tokens() -> dict[str, Any]:
+    """The tokens of all accounts, for admins."""
+    token_id = {
+        "name": "id",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string"},
+        "description": "The id of the token, not its text",
+    }
+    return {
+        "/v2/tokens": {
+            "get": {
+                "operationId": "getTokens",
+                "summary": "The tokens of all accounts; admin tokens only",
+                "responses": _responses("TokenList", "Every token there is", "401", "403", "503"),
+            },
+            "post": {
+                "operationId": "postTokens",
+                "summary": "Make a token, whose text is in this answer alone; admin tokens only",
+                "requestBody": {
+                    "required": True,
+                    "content": {_JSON: {"schema": _ref("TokenWanted")}},
+                },
+                "responses": {
+                    "201": _response("The token", _ref("TokenMade")),
+                    **_refused("400", "401", "403", "413", "503"),
+                },
+            },
+        },
+        "/v2/tokens/{id}": {
+            "delete": {
+                "operationId": "deleteToken",
+                "summary": "Let a token open nothing any more; admin tokens only",
+                "parameters": [token_id],
+                "responses": _responses("TokenView", "As it is now", "401", "403", "404", "503"),
             }
         },
     }
@@ -260,32 +375,36 @@ def _queries() -> dict[str, Any]:
     }
 
 
-def _parameters() -> list[dict[str, Any]]:
-    def parameter(name: str, schema: dict[str, Any], text: str) -> dict[str, Any]:
-        return {
-            "name": name,
-            "in": "query",
-            "required": name == "bot",
-            "schema": schema,
-            "description": text,
-        }
+def _parameter(
+    name: str, schema: dict[str, Any], text: str, *, required: bool = False
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "query",
+        "required": required,
+        "schema": schema,
+        "description": text,
+    }
 
+
+def _parameters() -> list[dict[str, Any]]:
     day = {"type": "string", "format": "date"}
     number = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}
     return [
-        parameter("bot", {"enum": list(BOTS)}, "Bot to ask about"),
-        parameter("date", day, "UTC day; today where neither date nor limit is given"),
-        parameter("limit", number, "The last N records over all days; date is then ignored"),
-        parameter("config", {"type": "string"}, "Only this config, exactly"),
-        parameter("account", {"type": "string"}, "Another account; admin tokens only"),
+        _parameter("bot", {"enum": list(BOTS)}, "Bot to ask about", required=True),
+        _parameter("date", day, "UTC day; today where neither date nor limit is given"),
+        _parameter("limit", number, "The last N records over all days; date is then ignored"),
+        _parameter("config", {"type": "string"}, "Only this config, exactly"),
+        _parameter("account", {"type": "string"}, "Another account; admin tokens only"),
     ]
 
 
 def _responses(schema: str, text: str, *refusals: str) -> dict[str, Any]:
-    refused = {
-        status: _response(_REFUSALS[status], _ref("Problem")) for status in (*refusals, "500")
-    }
-    return {"200": _response(text, _ref(schema)), **refused}
+    return {"200": _response(text, _ref(schema)), **_refused(*refusals)}
+
+
+def _refused(*statuses: str) -> dict[str, Any]:
+    return {status: _response(_REFUSALS[status], _ref("Problem")) for status in (*statuses, "500")}
 
 
 def _response(text: str, schema: dict[str, Any]) -> dict[str, Any]:

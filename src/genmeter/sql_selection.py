@@ -1,9 +1,10 @@
 """Questions about ranges -> SQL text. Pure; kept to what the oldest and the newest engine speak.
 
-Whose records a statement reads is written by :func:`condition` alone, and in one place there.
+Whose records a statement reads is written by :func:`condition` alone, and in one place there;
+for those who listen by :func:`arrivals`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -336,6 +337,34 @@ def _quotable(kind: Kind, column: str) -> str:
     if kind == "json":
         return json_text(column)
     return f"""replaceAll({column}, '"', '""')"""
+
+
+def arrivals(
+    accounts: Collection[str] | None,
+    *,
+    oldest_ms: int,
+    after: tuple[int, int],
+    version: int,
+    limit: int,
+) -> str:
+    """The next records in the order of their versions: version, number, account, bot and JSON.
+
+    ``after`` is the version and number of the one before, ``version`` the last to look at. The
+    number tells the records of one version apart, and is the same whenever they are read.
+    """
+    number = (
+        "reinterpretAsUInt64(substring(MD5(concat("
+        "account, '\\t', bot, '\\t', toString(neg_ms), '\\t', jobid)), 1, 8))"
+    )
+    terms = [f"neg_ms <= {-oldest_ms:d}", f"version >= {after[0]:d}", f"version <= {version:d}"]
+    terms.append(f"(version > {after[0]:d} OR {number} > {after[1]:d})")
+    if accounts is not None:
+        terms.insert(0, f"account IN ({', '.join(map(quote, sorted(accounts)))})")
+    columns = f"version, {number} AS number, account, bot, {_line('json', tuple(COLUMNS))} AS line"
+    return (
+        f"SELECT {columns} FROM {sql.TABLE} WHERE {' AND '.join(terms)} "
+        f"ORDER BY version, number LIMIT {limit:d}"
+    )
 
 
 def extent(selection: Selection, pieces: Sequence[Piece]) -> str:

@@ -8,13 +8,13 @@ import hashlib
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from enum import Enum
 from typing import Final
 
 import msgspec
 
-from genmeter import sql
+from genmeter import sql, sql_selection
 from genmeter.clock import DAY_MS, utc_date, utc_month
 from genmeter.engine import Engine, Server
 from genmeter.errors import EngineError, NewerSchemaError, StartError
@@ -42,6 +42,16 @@ Rows are JSON, each with a comma before it.
 """
 
 
+class Arrival(msgspec.Struct, frozen=True):
+    """A stored record: its place among all by ``version`` and then ``number``, and its JSON."""
+
+    version: int
+    number: int
+    account: str
+    bot: str
+    row: bytes
+
+
 class Store:
     """The records of all accounts, on one shard or several.
 
@@ -63,11 +73,15 @@ class Store:
         self._retention_days = retention_days
         self.shards = len(engine.layout.weights)
         prepare(engine)
+        self.written = 0
+        """The version of the last insert that ended well; all before it are in every answer, where
+        nobody else writes."""
         self.settled: Knowledge = Unknown()
         """Which times of which accounts can be read without ``FINAL``."""
         if next_version is None:
             last = max(int(engine.fetch(sql.READ_LAST_WRITE, n) or 0) for n in range(self.shards))
             next_version = _Versions(last)
+            self.written = last
             self._changes: dict[str, int] | None = {}
             months = [int(month) for month in engine.fetch(sql.READ_MONTHS).split()]
             self.settled = Settled(engine.fetch, months)
@@ -108,6 +122,7 @@ class Store:
                 shard,
                 [sql.witness(row) for row in one_a_month.values()],
             )
+        self.written = version
 
     @contextlib.contextmanager
     def _changing(self, rows: Sequence[Row], version: int) -> Iterator[None]:
@@ -131,6 +146,41 @@ class Store:
         shards = range(self.shards) if account is None else [self.shard(account)]
         states = [self._engine.fetch(sql.READ_STATE, shard) for shard in shards]
         return hashlib.blake2b(b";".join(states), digest_size=12).hexdigest()
+
+    def mark(self, now_ms: int) -> int:
+        """A version above all given out before, and below all that will be."""
+        return self._next_version(now_ms)
+
+    def arrivals(
+        self,
+        accounts: Collection[str] | None,
+        *,
+        now_ms: int,
+        after: tuple[int, int],
+        version: int,
+        limit: int,
+    ) -> list[Arrival]:
+        """The first ``limit`` records, in the order in which they were stored, behind ``after``.
+
+        Of some accounts, or of all; up to ``version``. One that was stored again since may be
+        there as it was before, too.
+        """
+        found = []
+        for shard in range(self.shards):
+            mine = accounts
+            if accounts is not None:
+                mine = [account for account in accounts if self.shard(account) == shard]
+                if not mine:
+                    continue
+            statement = sql_selection.arrivals(
+                mine, oldest_ms=self.oldest_ms(now_ms), after=after, version=version, limit=limit
+            )
+            for line in filter(None, self._engine.fetch(statement, shard).split(b"\n")):
+                stamp, number, account, bot, row = line.split(b"\t", 4)
+                found.append(
+                    Arrival(int(stamp), int(number), account.decode(), bot.decode(), row[1:])
+                )
+        return sorted(found, key=lambda one: (one.version, one.number))[:limit]
 
     def answer(self, question: Question, now_ms: int) -> Generator[Part, None, None]:
         """The rows that answer ``question``, and at the end their tally. Closing it ends the work.

@@ -131,6 +131,7 @@ def test_its_commands_serve_tell_how_it_is_and_end_in_order(
         try:
             base_url = line.split(" ready on ")[1].split()[0]
             assert httpx2.get(f"{base_url}/openapi.json").status_code == 200
+            assert "/main.js" in httpx2.get(base_url + "/").text  # else it is not built
             assert told(base_url, given) == 0
         finally:
             process.send_signal(signal.SIGTERM)

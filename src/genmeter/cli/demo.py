@@ -51,6 +51,7 @@ def command(**flags: str | None) -> None:
         question = f"{address}/v2/account/stats?bot=google-flow"
         click.echo(
             f"\ngenmeter is ready on {address}\n\n"
+            f"  look      {address}/#token={token}\n"
             f"  token     {token}\n"
             f"  routes    {address}/docs\n"
             f"  today     curl -H 'Authorization: Bearer {token}' '{question}&date={today}'\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 _STYLE: Final = (Path(__file__).parent / "manual.css").read_text(encoding="utf-8")
@@ -17,7 +17,7 @@ _HEADERS: Final = {
 
 
 def routes(description: dict[str, Any]) -> list[Route]:
-    """The page that shows ``description``, its style, and the way to it."""
+    """The page that shows ``description``, and its style."""
     page = render(description)
 
     async def manual(_: Request) -> Response:
@@ -26,10 +26,7 @@ def routes(description: dict[str, Any]) -> list[Route]:
     async def style(_: Request) -> Response:
         return Response(_STYLE, headers=_HEADERS, media_type="text/css")
 
-    async def root(_: Request) -> Response:
-        return RedirectResponse("/docs", 307)
-
-    return [Route("/docs", manual), Route("/docs.css", style), Route("/", root)]
+    return [Route("/docs", manual), Route("/docs.css", style)]
 
 
 def render(description: dict[str, Any]) -> str:

@@ -1,0 +1,128 @@
+"""``GET /v2/account/stats/live``: records as server-sent events, while a client listens."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Send
+
+from genmeter.accounts import Token
+from genmeter.bots import BOTS
+from genmeter.errors import BadRequestError, ForbiddenError, UnauthorizedError
+from genmeter.live import HEARTBEAT_S, Live, place
+from genmeter.records import ACCOUNT_NAME, ACCOUNT_RULE
+from genmeter.sending import Streamed
+
+_KNOWN: Final = ("account", "bot")
+
+
+class Events:
+    """The route. ``token_of(request)`` is who asks, and raises where nobody may."""
+
+    def __init__(
+        self,
+        live: Live,
+        token_of: Callable[[Request], Awaitable[Token]],
+        *,
+        stall_seconds: float,
+    ) -> None:
+        self._live = live
+        self._token_of = token_of
+        self._stall_seconds = stall_seconds
+
+    def routes(self) -> list[Route]:
+        """The one route there is."""
+        return [Route("/v2/account/stats/live", self._follow, methods=["GET"])]
+
+    async def _follow(self, request: Request) -> Response:
+        token = await self._token_of(request)
+        token.require("read")
+        account, bots = _asked(request, token)
+        last_id = request.headers.get("last-event-id")
+        after = place(last_id) if last_id else None
+
+        async def still_allowed() -> None:
+            (await self._token_of(request)).require("read")
+
+        return _Stream(self._live.follow(account, bots, after), still_allowed, self._stall_seconds)
+
+
+def _asked(request: Request, token: Token) -> tuple[str | None, tuple[str, ...] | None]:
+    """The account, None for all, and the bots, None for all."""
+    faults = [
+        f"{name} is no parameter here; there are {', '.join(_KNOWN)}"
+        for name in dict.fromkeys(request.query_params)
+        if name not in _KNOWN
+    ]
+    accounts = [one for one in request.query_params.getlist("account") if one]
+    account = accounts[0] if accounts else token.account
+    if len(accounts) > 1:
+        faults.append("account must be given once; * stands for all")
+    elif account != "*" and not ACCOUNT_NAME.fullmatch(account):
+        faults.append(f"account must be * for all, or {ACCOUNT_RULE}")
+    given = ",".join(request.query_params.getlist("bot")).split(",")
+    bots = tuple(bot for bot in given if bot)
+    if set(bots) - {*BOTS, "all"}:
+        faults.append(f"bot must be all, or one or more of {', '.join(BOTS)}")
+    if faults:
+        raise BadRequestError("; ".join(faults))
+    if account != token.account and not token.is_admin:
+        raise ForbiddenError("only an admin token may name another account than its own")
+    return None if account == "*" else account, None if not bots or "all" in bots else bots
+
+
+class _Stream(Streamed):
+    """Sends events until the client goes away, takes nothing for too long, or may no more."""
+
+    def __init__(
+        self,
+        events: AsyncGenerator[bytes, None],
+        still_allowed: Callable[[], Awaitable[None]],
+        stall_seconds: float,
+    ) -> None:
+        super().__init__("text/event-stream", stall_seconds)
+        self.headers["cache-control"] = "no-store"
+        self.headers["x-accel-buffering"] = "no"  # a proxy must not gather them
+        self._events = events
+        self._still_allowed = still_allowed
+
+    async def send(self, send: Send) -> None:
+        """Send what comes. What is known to be wrong is raised before the first byte."""
+        watching = asyncio.ensure_future(self._watch_token())
+        coming = asyncio.ensure_future(anext(self._events))
+        try:
+            piece = await coming
+            start = {"status": self.status_code, "headers": self.raw_headers}
+            await send({"type": "http.response.start", **start})
+            while True:
+                await self._send_piece(send, piece)
+                coming = asyncio.ensure_future(anext(self._events))
+                await asyncio.wait((coming, watching), return_when=asyncio.FIRST_COMPLETED)
+                if watching.done():
+                    break
+                try:
+                    piece = coming.result()
+                except StopAsyncIteration:
+                    break
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            watching.cancel()
+            coming.cancel()
+            await asyncio.gather(watching, coming, return_exceptions=True)
+            await self._events.aclose()
+
+    async def _send_piece(self, send: Send, piece: bytes) -> None:
+        async with asyncio.timeout(self._stall_seconds):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+
+    async def _watch_token(self) -> None:
+        """Return when the token opens nothing any more."""
+        while True:
+            await asyncio.sleep(HEARTBEAT_S)
+            try:
+                await self._still_allowed()
+            except (UnauthorizedError, ForbiddenError):
+                return

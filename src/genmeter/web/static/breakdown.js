@@ -1,0 +1,66 @@
+// The same figures cut one way, by model, endpoint, tier, code or captcha provider, and by the hour.
+
+import { query } from "./api.js";
+import { added, exact, go, href, question } from "./address.js";
+import { sparkInterval, sparks } from "./accounts.js";
+import { h } from "./dom.js";
+import * as format from "./format.js";
+import { heatMap } from "./heatmap.js";
+import { noRecords, panel, table } from "./panels.js";
+import { codeLink } from "./records.js";
+
+const METRICS = "jobs,success_rate,service_rate,p50,p95,throttled,client_errors,provider_errors";
+const TOP = 60;
+const HEAT = { jobs: "Jobs", success_rate: "Success rate", p95: "p95", throttled: "Throttled", provider_errors: "Provider errors" };
+
+/** A view that cuts by `dimension`, which people call `title`. */
+export const cutBy = (dimension, title) => (view) => [byValue(view, dimension, title), byHour(view)];
+
+function byValue(view, dimension, title) {
+  return panel(view, title, async (signal) => {
+    const points = sparks(
+      query(question(view.params, { group_by: dimension, metrics: "jobs,success", interval: sparkInterval(view.params), top: TOP }), signal), dimension,
+      (one) => `Jobs over time: ${format.count(one.jobs)}, ${format.percent(one.success_rate)} of them succeeded`);
+    const found = await query(question(view.params, { group_by: dimension, metrics: METRICS, top: 500 }), signal);
+    if (!found.total.jobs) return noRecords();
+    return table(columns(view, dimension, title, found.total.jobs, points), found.groups, { label: title, order: ["jobs", true] });
+  });
+}
+
+function columns(view, dimension, title, total, points) {
+  const filter = (one, more = {}) => href(view.name, { ...added(view.params, dimension, exact(one[dimension])), ...more });
+  const counted = (key, label, code) => ({
+    key, label, number: true, sort: (one) => one[key],
+    cell: (one) => (one[key] && !one.other ? h("a", { href: filter(one, dimension === "code" ? {} : { code }), title: "Show only these" }, format.count(one[key])) : format.count(one[key])),
+  });
+  return [
+    { key: "value", label: title, head: true, sort: (one) => one[dimension] ?? "",
+      cell: (one) => (one.other ? h("span", { class: "dim" }, "all others")
+        : dimension === "code" ? codeLink(view, one.code)
+          : h("a", { href: filter(one) }, format.value(one[dimension]))) },
+    { key: "jobs", label: "Jobs", number: true, sort: (one) => one.jobs,
+      cell: (one) => (one.other ? format.count(one.jobs) : h("a", { href: filter(one) }, format.count(one.jobs))) },
+    { key: "share", label: "Share", number: true, sort: (one) => one.jobs,
+      cell: (one) => h("span", { class: "share" }, h("meter", { min: 0, max: 1, value: one.jobs / total, "aria-hidden": "true" }), format.percent((one.jobs / total) * 100)) },
+    { key: "success_rate", label: "Success", number: true, sort: (one) => one.success_rate, cell: (one) => format.percent(one.success_rate) },
+    { key: "service_rate", label: "Service", number: true, sort: (one) => one.service_rate, cell: (one) => format.percent(one.service_rate) },
+    { key: "p50", label: "p50", number: true, sort: (one) => one.p50, cell: (one) => format.duration(one.p50) },
+    { key: "p95", label: "p95", number: true, sort: (one) => one.p95, cell: (one) => format.duration(one.p95) },
+    counted("throttled", "Throttled", "429"),
+    counted("client_errors", "Client errors", ["4xx"]),
+    counted("provider_errors", "Provider errors", ["0", "5xx"]),
+    { key: "spark", label: "Over time", cell: (one) => (one.other ? "" : points(one)) },
+  ];
+}
+
+function byHour(view) {
+  let metric = HEAT[view.params.get("heat")] ? view.params.get("heat") : "jobs";
+  const choice = h("select", { "aria-label": "Figure by the hour" }, Object.entries(HEAT).map(([key, label]) => h("option", { value: key }, label)));
+  choice.value = metric;
+  choice.addEventListener("change", () => go({ heat: choice.value === "jobs" ? "" : choice.value }));
+  return panel(view, "Hour by day", async (signal) => {
+    const found = await query(question(view.params, { interval: "1h", metrics: ["jobs", metric].filter((one, i, all) => all.indexOf(one) === i).join(",") }), signal);
+    if (!found.total.jobs) return noRecords();
+    return heatMap(found.groups, { metric, label: HEAT[metric], zone: view.zone, choose: (from, to) => go({ last: null, from, to }) });
+  }, { actions: [choice] });
+}
