@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from genmeter.config import SETTINGS
+from genmeter.settings import SETTINGS
 from tests.support import Process, environment, genmeter, new_token
 
 

@@ -7,8 +7,9 @@ import pytest
 
 from genmeter import config
 from genmeter.addresses import CLICKHOUSE_FORM, ClickHouseUrl, PostgresqlUrl, Secret
-from genmeter.config import SETTINGS, load, of_command, server_settings
+from genmeter.config import load, of_command, server_settings
 from genmeter.errors import SettingsError, StartError
+from genmeter.settings import SETTINGS, Setting
 
 COMMANDS = sorted({command for setting in SETTINGS for command in setting.commands})
 DEFAULTS = {
@@ -133,7 +134,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.usefixtures("files")
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
-def test_a_flag_beats_the_environment_and_that_beats_the_default(setting: config.Setting) -> None:
+def test_a_flag_beats_the_environment_and_that_beats_the_default(setting: Setting) -> None:
     text, other, value = SAMPLES[setting.name]
     for command in setting.commands:
         given = WHO | {"from": "/c", "clickhouse": "https://a/b", "accounts": ACCOUNTS}
@@ -222,7 +223,7 @@ def test_scopes_are_known_words_between_commas(scope: str) -> None:
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
-def test_every_setting_is_documented_and_named_by_one_rule(setting: config.Setting) -> None:
+def test_every_setting_is_documented_and_named_by_one_rule(setting: Setting) -> None:
     assert len(setting.help) > 15
     assert setting.help[0].isupper()
     assert setting.help.endswith(".")

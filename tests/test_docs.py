@@ -13,8 +13,8 @@ from bench import load, scale
 
 from genmeter.addresses import Secret
 from genmeter.cli import main
-from genmeter.config import SETTINGS
 from genmeter.engine.clickhouse import ClickHouse
+from genmeter.settings import SETTINGS
 from genmeter.store import Store
 from tests.servers.cluster import NAME, Cluster
 from tests.servers.settings import PASSWORD, USER, address

@@ -71,7 +71,7 @@ class Lister:
         bound = self._bound(listing, wanted, run)
         make = partial(sql_selection.rows, listing, kind, most=wanted + 1)
         read = self._shards.lines(sql_selection.part(listing, bound), run, make)
-        texts = [_whole_lines(text) for text in read]
+        texts = [_rows(text, kind, listing) for text in read]
         text = texts[0] if len(texts) == 1 else _merged(listing, kind, texts)
         if text.count(b"\n") > wanted:
             text = b"".join(text.splitlines(keepends=True)[:wanted])
@@ -101,12 +101,22 @@ def _last(kind: Kind, text: bytes, listing: Listing) -> Place:
     return place_of(kind, text[text.rfind(b"\n", 0, -1) + 1 :], listing.selection)
 
 
-def _whole_lines(text: bytes) -> bytes:
-    """Lines without the blank ones that some engines put between them."""
+def _rows(text: bytes, kind: Kind, listing: Listing) -> bytes:
+    """Rows without the blank lines that some engines put between them.
+
+    Raises EngineError where the last is none: an engine that fails in the middle of an answer may
+    write its error behind what it has sent.
+    """
     if b"\n\n" in text:
         text = text.replace(b"\n\n", b"\n")
-    if text and not text.endswith(b"\n"):
-        raise EngineError(f"an answer broke off at: {text[-500:].decode(errors='replace')}")
+    if text:
+        try:
+            _last(kind, text, listing)
+        except ValueError as error:
+            shown = text[-500:].decode(errors="replace")
+            raise EngineError(f"an answer broke off at: {shown}") from error
+        if not text.endswith(b"\n"):
+            raise EngineError("an answer broke off in its last row")
     return text
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from genmeter.config import SETTINGS, ServerSettings
+from genmeter.config import ServerSettings
+from genmeter.settings import SETTINGS
 from tests.deploy.files import DEPLOY, run, seconds_to_end, serve_settings, tool, variables
 from tests.support import environment, program
 
