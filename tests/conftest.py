@@ -86,6 +86,24 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
     return OnServer(request.getfixturevalue("postgres"))
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what a module's ``engines`` mark does not name.
+
+    The newest engine stands behind a small front made for tests, which is slow: what asks each
+    kind of statement runs over it, what asks very many of a kind does not.
+    """
+
+    def runs(item: pytest.Item) -> bool:
+        mark = item.get_closest_marker("engines")
+        params = getattr(item, "callspec", None)
+        engine = params.params.get("shared_service") if params else None
+        return mark is None or engine is None or engine in mark.args
+
+    left_out = [item for item in items if not runs(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if runs(item)]
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--kills N``: how often the crash test kills the server; more is better, by hand."""
     parser.addoption("--kills", type=int, default=3)

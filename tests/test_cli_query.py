@@ -418,6 +418,8 @@ def test_an_interrupt_ends_it_quietly_and_leaves_nothing(
         with subprocess.Popen(
             [sys.executable, "-m", "genmeter", "query", "-o", str(folder / "a.csv")],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(**variables),
+            # Who runs the tests in the background may have told its children to ignore it.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         ) as process:  # fmt: skip
             assert Here.began.wait(60)
             while not list(folder.iterdir()):

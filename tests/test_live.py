@@ -17,6 +17,8 @@ from genmeter import live
 from genmeter.clock import now_ms
 from tests.support import NOON_MS, Client, Process, Running, job, new_token
 
+pytestmark = pytest.mark.engines("embedded", "server", "cluster")
+
 PATH = "/v2/account/stats/live"
 
 

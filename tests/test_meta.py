@@ -13,6 +13,8 @@ from tests.reference.records import Row, attempts, stored
 from tests.support import NOON_MS, Client, Running, job
 from tests.world import META, QUERY, ROWS, Answer
 
+pytestmark = pytest.mark.engines("embedded", "server", "cluster")
+
 KEYS: Final = (
     "account", "accounts", "bots", "dimensions", "metrics", "intervals", "formats", "limits",
     "retention_days", "oldest", "newest", "records",

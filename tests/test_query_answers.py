@@ -36,6 +36,8 @@ from tests.reference.question import Given
 from tests.support import Running
 from tests.world import ACCOUNTS, QUERY, ROWS, Answer, Asker, World, world
 
+pytestmark = pytest.mark.engines("embedded", "server", "cluster")
+
 UTC: Final = ZoneInfo("UTC")
 ALL_TIME: Final[Given] = {"from": NOW_MS - 90 * DAY, "to": NOW_MS + DAY}
 FLAT: Final = ("ndjson", "csv", "parquet", "arrow")

@@ -102,6 +102,7 @@ def test_overview_draws_outcomes_and_durations_with_a_table_of_each(
         box = panel(page, title)
         expect(box.locator("canvas")).to_be_visible()
         box.get_by_text("As a table").click()
+        expect(box.locator("tbody tr").first).to_be_visible()
         rows = [list(row.values())[1:] for row in cells(box.locator("table"))]
         assert rows == [
             [NONE if group[name] is None else show_value(group[name]) for name in names]
