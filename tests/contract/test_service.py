@@ -190,6 +190,7 @@ def test_c22_past_retention_is_off_the_disk_within_a_month(
     assert client.stats(bot="google-flow", limit=9)["total"] == 0
 
 
+@pytest.mark.engines("embedded", "server", "cluster")  # hundreds of questions
 def test_c23_no_parameter_gets_around_the_account(service: Running) -> None:
     victim, thief = service.client(), service.client()
     victim.record(job(config="secret@example.com", jobid="secret"))
