@@ -17,7 +17,7 @@ from genmeter import live
 from genmeter.clock import now_ms
 from tests.support import NOON_MS, Client, Process, Running, job, new_token
 
-pytestmark = pytest.mark.engines("embedded", "server", "cluster")
+pytestmark = pytest.mark.engines("embedded", "cluster")
 
 PATH = "/v2/account/stats/live"
 

@@ -281,6 +281,8 @@ def test_one_that_was_cut_short_goes_on_where_it_stopped(
         stdout=subprocess.DEVNULL,
         text=True,
         env=environment(GENMETER_DATA=str(large.data), **target.variables),
+        # Who runs the tests in the background may have told its children to ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     while not target.rows():
         assert process.poll() is None

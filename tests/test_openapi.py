@@ -83,6 +83,7 @@ def test_refusals_are_as_described(service: Running, description: dict[str, Any]
         check(description, health, client.http.get(health))
 
 
+@pytest.mark.engines("embedded")  # the shapes are made of no engine
 @pytest.mark.parametrize("method", ["get", "post"])
 def test_answers_about_ranges_are_as_described(
     client: Client, admin: Client, description: dict[str, Any], method: str
