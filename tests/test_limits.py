@@ -7,6 +7,7 @@ import httpx2
 import pytest
 
 from genmeter import sql_selection
+from genmeter.errors import EngineError
 from genmeter.selection import Selection
 from genmeter.shards import Run
 from tests.support import Running, running
@@ -37,6 +38,16 @@ def endless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every question about figures and rows takes for ever."""
     monkeypatch.setattr(sql_selection, "figures", lambda *_, **__: ENDLESS)
     monkeypatch.setattr(sql_selection, "nth", lambda *_, **__: ENDLESS)
+
+
+def test_a_question_that_was_ended_between_two_statements_begins_no_more(service: Running) -> None:
+    shards = service.service.shards
+    mine = Selection(account="a", start_ms=0, end_ms=1, timezone="UTC")
+    run = Run(now_ms=0, oldest_ms=0, mark="between")
+    assert shards.ask(mine, run, lambda _: "SELECT 1") == [b"1\n"]
+    shards.stop(run)
+    with pytest.raises(EngineError, match="nobody waits"):
+        shards.ask(mine, run, lambda _: "SELECT 1")
 
 
 @pytest.mark.usefixtures("endless")

@@ -95,10 +95,9 @@ class _Stream(Streamed):
         coming = asyncio.ensure_future(anext(self._events))
         try:
             piece = await coming
-            start = {"status": self.status_code, "headers": self.raw_headers}
-            await send({"type": "http.response.start", **start})
+            await self.begin(send)
             while True:
-                await self._send_piece(send, piece)
+                await self.send_piece(send, piece)
                 coming = asyncio.ensure_future(anext(self._events))
                 await asyncio.wait((coming, watching), return_when=asyncio.FIRST_COMPLETED)
                 if watching.done():
@@ -107,16 +106,12 @@ class _Stream(Streamed):
                     piece = coming.result()
                 except StopAsyncIteration:
                     break
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            await self.end(send)
         finally:
             watching.cancel()
             coming.cancel()
             await asyncio.gather(watching, coming, return_exceptions=True)
             await self._events.aclose()
-
-    async def _send_piece(self, send: Send, piece: bytes) -> None:
-        async with asyncio.timeout(self._stall_seconds):
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
 
     async def _watch_token(self) -> None:
         """Return when the token opens nothing any more."""

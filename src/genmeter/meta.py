@@ -23,6 +23,9 @@ _KEPT: Final = 1000
 _FRESH_MS: Final = 3_600_000
 """How long values that no record has any more may still be named."""
 
+_LATE: Final = 60_000_000
+"""How far below the highest version records are looked at again, a minute of them: over servers a
+version may be stored after a higher one."""
 
 _Whose = tuple[str | None, tuple[Filter, ...]]
 T = TypeVar("T")
@@ -160,8 +163,9 @@ class Inventory:
         if known is None or run.now_ms - known.since_ms > _FRESH_MS:
             known = _Known(0, run.now_ms, {})
         version = self._analyst.version(selection, run)
-        if version > known.version:
-            found = self._analyst.values(selection, dimensions, run, after_version=known.version)
+        if version:
+            late = max(0, known.version - _LATE)
+            found = self._analyst.values(selection, dimensions, run, after_version=late)
             merged = {name: known.values.get(name, set()) | found[name] for name in found}
             known = _Known(version, known.since_ms, merged)
             with self._lock:

@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -33,7 +33,6 @@ from genmeter.reader import Reader
 from genmeter.selection import Asking, Selection
 from genmeter.sending import Streamed, disconnected, unchanged
 from genmeter.shards import Run, Shards
-from genmeter.spool import Spool
 from genmeter.store import Store
 
 log = logging.getLogger(__name__)
@@ -111,7 +110,7 @@ class Queries:
             return answers.rows(wanted, lines, format_)
 
         response = _Rows(self._reader, pieces, format_, self._stall_seconds)
-        response.stop = lambda: self._stop(asked.run.mark)
+        response.stop = lambda: self._stop(asked.run)
         response.headers["ETag"] = tag
         response.described = lambda listed: (
             answers.headers(wanted.selection, "rows", format_, listed.rows, listed.sha256)
@@ -193,12 +192,12 @@ class Queries:
             starting.cancel()
             if not work.done():
                 work.cancel()
-                await self._stop(asked.run.mark)
+                await self._stop(asked.run)
 
-    async def _stop(self, mark: str) -> None:
+    async def _stop(self, run: Run) -> None:
         """End the statements of a question that nobody waits for."""
         try:
-            await asyncio.to_thread(self._shards.stop, mark)
+            await asyncio.to_thread(self._shards.stop, run)
         except Exception:
             log.warning("a question that nobody waits for goes on", exc_info=True)
 
@@ -227,16 +226,11 @@ class _Rows(Streamed):
             async with self._reader.spooled(self._make) as (spool, listed):
                 read = True
                 self.headers.update(self.described(listed))
-                await self.send_all(send, spool.size, _pieces(spool))
+                await self.send_all(send, spool.size, spool.pieces())
         finally:
             if not read:
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.shield(self.stop())
-
-
-async def _pieces(spool: Spool) -> AsyncIterator[bytes | memoryview]:
-    while piece := await spool.read():
-        yield piece
 
 
 def _format(given: Parameters, request: Request) -> Format:

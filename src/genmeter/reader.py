@@ -184,7 +184,7 @@ def _head(question: Question, tally: Tally) -> bytes:
 
 async def _pieces(head: bytes, spool: Spool) -> AsyncIterator[bytes | memoryview]:
     yield head
-    while piece := await spool.read():
+    async for piece in spool.pieces():
         yield piece
     yield _TAIL
 

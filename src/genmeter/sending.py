@@ -1,6 +1,7 @@
 """Answers on their way to clients that may be slow or go away."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 
 from starlette.requests import Request
@@ -8,7 +9,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 
-class Streamed(Response):
+class Streamed(Response, ABC):
     """Sends an answer while a client may go away: :meth:`send` is cancelled then.
 
     ``stall_seconds`` is how long the client may take for the next piece.
@@ -33,9 +34,9 @@ class Streamed(Response):
         if not sending.cancelled():
             sending.result()
 
+    @abstractmethod
     async def send(self, send: Send) -> None:
         """Send it all."""
-        raise NotImplementedError
 
     async def send_all(
         self, send: Send, size: int, pieces: AsyncIterator[bytes | memoryview]
@@ -46,16 +47,23 @@ class Streamed(Response):
         chunks apart.
         """
         self.headers["content-length"] = str(size)
-        await send(
-            {
-                "type": "http.response.start",
-                "status": self.status_code,
-                "headers": self.raw_headers,
-            }
-        )
+        await self.begin(send)
         async for piece in pieces:
-            async with asyncio.timeout(self._stall_seconds):
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await self.send_piece(send, piece)
+        await self.end(send)
+
+    async def begin(self, send: Send) -> None:
+        """Send status and headers."""
+        start = {"status": self.status_code, "headers": self.raw_headers}
+        await send({"type": "http.response.start", **start})
+
+    async def send_piece(self, send: Send, piece: bytes | memoryview) -> None:
+        """Send a piece; TimeoutError where the client takes too long for it."""
+        async with asyncio.timeout(self._stall_seconds):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+
+    async def end(self, send: Send) -> None:
+        """Say that the body is whole."""
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -1,6 +1,7 @@
 """Statements to the shards that hold a selection's records, and their end before their time."""
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
@@ -8,7 +9,7 @@ import msgspec
 
 from genmeter import sql
 from genmeter.engine import Engine
-from genmeter.errors import EngineLimitError, LimitError
+from genmeter.errors import EngineError, EngineLimitError, LimitError
 from genmeter.selection import Selection
 from genmeter.settled import Knowledge
 from genmeter.sql import Piece
@@ -22,12 +23,14 @@ _TRIES: Final = 3
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One run of a question: when it was asked, the edge of retention then, and its mark.
 
-    The mark is a word that its statements are found by.
+    The mark is a word that its statements are found by. ``ended`` is set when nobody waits for the
+    answer any more.
     """
 
     now_ms: int
     oldest_ms: int
     mark: str
+    ended: threading.Event = msgspec.field(default_factory=threading.Event)
 
 
 class Shards:
@@ -63,10 +66,11 @@ class Shards:
 
         return self._planned(selection, run, make, read)
 
-    def stop(self, mark: str) -> None:
-        """End the statements with this mark, wherever they run."""
+    def stop(self, run: Run) -> None:
+        """End the statements of a run, wherever they are, and begin no more of them."""
+        run.ended.set()
         for shard in range(len(self._engine.layout.weights)):
-            self._engine.execute(sql.kill(mark), shard)
+            self._engine.execute(sql.kill(run.mark), shard)
 
     def _planned(
         self, selection: Selection, run: Run, make: Make, read: Callable[[str, int], bytes]
@@ -85,8 +89,13 @@ class Shards:
         self, selection: Selection, run: Run, statement: str, read: Callable[[str, int], bytes]
     ) -> list[bytes]:
         marked = sql.marked(statement, run.mark)
+        answers = []
         with self._limits():
-            return [read(marked, shard) for shard in self.of(selection)]
+            for shard in self.of(selection):
+                if run.ended.is_set():
+                    raise EngineError("nobody waits for the answer any more")
+                answers.append(read(marked, shard))
+        return answers
 
     @contextlib.contextmanager
     def _limits(self) -> Iterator[None]:

@@ -10,6 +10,7 @@ import os
 import tempfile
 import threading
 from collections import deque
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import IO, Final
 
@@ -79,6 +80,11 @@ class Spool:
             if piece is not None:
                 return piece
             await self._ready.wait()
+
+    async def pieces(self) -> AsyncIterator[bytes | memoryview]:
+        """All that is left to read, to its end."""
+        while piece := await self.read():
+            yield piece
 
     def close(self) -> None:
         """Give back memory and disk, although the writing thread may not know yet."""

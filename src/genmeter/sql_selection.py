@@ -26,6 +26,7 @@ NAMES: Final = (
 """The captcha providers of a record, blanks around each trimmed (C16)."""
 
 RETRY: Final = "ifNull(toInt32(captcha_retry), -1)"
+RETRY_TEXT: Final = "ifNull(toString(captcha_retry), '')"
 
 _NUDGE: Final = 1e-13
 """Added to a percentile's level, so that level * jobs is never a hair below a whole number: far
@@ -208,9 +209,7 @@ def _bucket(edges: Sequence[int]) -> str:
 def _dimension(dimension: Dimension) -> str:
     if dimension.kind == "provider":
         return "provider"
-    if dimension.kind == "retry":
-        return "ifNull(toString(captcha_retry), '')"
-    return dimension.column
+    return RETRY_TEXT if dimension.kind == "retry" else dimension.column
 
 
 def _one_of(texts: Sequence[str], keep: Sequence[Key]) -> str:
@@ -404,6 +403,4 @@ def values(
 
 
 def _as_text(dimension: Dimension) -> str:
-    if dimension.kind == "retry":
-        return f"ifNull(toString({dimension.column}), '')"
-    return f"toString({dimension.column})"
+    return RETRY_TEXT if dimension.kind == "retry" else f"toString({dimension.column})"
