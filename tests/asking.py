@@ -6,6 +6,7 @@ from datetime import date, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from tests.reference import times
@@ -270,3 +271,14 @@ def _escaped(pattern: str) -> str:
         plain += rest[:size] if rest[0] != "," else "\\,"
         rest = rest[size:]
     return plain
+
+
+def few(count: int) -> settings:
+    """So many examples, the same in every run."""
+    return settings(
+        max_examples=count,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    )

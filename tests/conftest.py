@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.databases import Database, InFolder, OnServer
 from tests.servers.newest import DATABASE, Newest
@@ -16,8 +17,10 @@ from tests.support import NOON_MS, Client, Running, running
 pytest_plugins = ["tests.servers.fixtures"]
 pytest.register_assert_rewrite("tests.world")
 
+ENGINES = ("embedded", "server", "newest", "cluster")
 
-@pytest.fixture(scope="session", params=["embedded", "server", "newest", "cluster"])
+
+@pytest.fixture(scope="session", params=ENGINES)
 def shared_service(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Running]:
@@ -102,6 +105,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [item for item in items if not runs(item)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if runs(item)]
+
+
+class ByServers(LoadScopeScheduling):  # type: ignore[misc]
+    """Gives tests to processes: all of an engine to one of them, which starts its servers once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path, _, name = nodeid.partition("::")
+        told = name.partition("[")[2].rstrip("]").split("-")
+        return next((engine for engine in ENGINES if engine in told), path)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServers:
+    """How ``make test`` shares tests among processes."""
+    return ByServers(config, log)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

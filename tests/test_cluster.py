@@ -244,7 +244,7 @@ def test_r6_quorum_means_that_so_many_replicas_hold_a_record(
     first, second = cluster.shard(1)
     with running(tmp_path / "data", **changes) as service:
         client = service.client(account=account_on(1))
-        client.record(job())
+        soon(lambda: client.send([job()]).status_code == 200, "two replicas have it")
         database = changes["clickhouse"].database
         for server in (first, second):
             assert server.query(f"SELECT count() FROM {database}.records") == "1\n"

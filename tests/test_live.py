@@ -148,14 +148,15 @@ def test_only_the_bots_that_were_asked_for(client: Client) -> None:
     [
         ({"account": "someone-else"}, None, 403, "only an admin token"),
         ({"account": "*"}, None, 403, "only an admin token"),
-        ({"bot": "nobody", "date": "2026-02-13"}, None, 400, "date is no parameter here"),
+        ({"bot": "nobody", "date": "2026-02-13"}, None, 400, 'unknown parameter "date": there'),
+        ({"account": ["a", "b"]}, None, 400, "account is given 2 values"),
         ({"bot": "nobody"}, None, 400, "bot must be all, or one or more of midjourney"),
         ({}, "yesterday", 400, "Last-Event-ID must be the id of an event"),
         ({}, f"{2**70}-1", 400, "Last-Event-ID must be the id of an event"),
     ],
 )
 def test_refusals(
-    client: Client, params: dict[str, str], last_id: str | None, status: int, words: str
+    client: Client, params: dict[str, Any], last_id: str | None, status: int, words: str
 ) -> None:
     headers = {"Last-Event-ID": last_id} if last_id else {}
     response = client.http.get(PATH, params=params, headers=headers)

@@ -3,109 +3,31 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from itertools import count, pairwise
-from typing import ClassVar
 from unittest.mock import Mock
 
 import pytest
-from hypothesis import HealthCheck
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
 
 from genmeter import settled, sql
-from genmeter.clock import DAY_MS, day_start_ms
-from genmeter.engine import Engine
+from genmeter.clock import DAY_MS
 from genmeter.errors import EngineError
-from genmeter.records import Row
-from genmeter.settled import MAX_RUNS, Plan, Unknown
+from genmeter.settled import MAX_RUNS, Unknown
 from genmeter.sql import Layout
 from genmeter.store import Store
+from tests.hooked import ACCOUNTS, END, FIRST, NOW, TODAY, Hooked, checked, hooked, row
 from tests.support import Running
 
 pytestmark = pytest.mark.parametrize("shared_service", ["embedded"], indirect=True)
 
-TODAY = day_start_ms("2031-03-03")  # no other test's records are of these months
-MONTHS = (203102, 203103)
-FIRST = TODAY - 5 * DAY_MS  # in the month before
-NOW = TODAY + 7_000
-END = TODAY + DAY_MS
-ACCOUNTS = ("acme", "beta", "zeta")
-OURS = "account IN ('acme', 'beta', 'zeta')"
 WAIT_S = 60.0
 
 
-def row(ms: int, account: str = "acme", jobid: str = "j", msec: int = 1) -> Row:
-    return Row(
-        account=account, bot="luma", neg_ms=-ms, jobid=jobid, config="c", endpoint="e",
-        status="OK", func="", code=200, msec=msec, model="", captcha_providers="",
-        captcha_retry=None, tier="", sku="",
-    )  # fmt: skip
-
-
-class Hooked:
-    """An engine with something to be done before it answers, or before and after an insert."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.layout = engine.layout
-        self.prepare, self.stream = self._engine.prepare, self._engine.stream
-        self.execute, self.close = self._engine.execute, self._engine.close
-        self.before_fetch: Callable[[str], object] = lambda _: None
-        self.around_insert: Callable[[], object] = lambda: None
-
-    def fetch(self, statement: str, shard: int = 0) -> bytes:
-        self.before_fetch(statement)
-        return self._engine.fetch(statement, shard)
-
-    def insert(
-        self,
-        table: str,
-        columns: Mapping[str, str],
-        rows: bytes,
-        shard: int = 0,
-        witnesses: Sequence[str] = (),
-    ) -> None:
-        self.around_insert()
-        self._engine.insert(table, columns, rows, shard, witnesses)
-        self.around_insert()
-
-    def empty(self) -> None:
-        """Forget all that a test of these did."""
-        self.before_fetch = lambda _: None
-        self.around_insert = lambda: None
-        for month in MONTHS:
-            self.execute(sql.drop_month(month))
-
-    def merge(self) -> None:
-        """Make one part of all in each month."""
-        self.execute(f"SYSTEM START MERGES {sql.TABLE}")
-        for month in MONTHS:
-            self.execute(f"OPTIMIZE TABLE {sql.TABLE} PARTITION {month} FINAL")
-        self.execute(sql.STOP_MERGES)
-
-    def number(self, source: str) -> int:
-        """How many rows there are to read."""
-        return int(self._engine.fetch(f"SELECT count() FROM {source}"))
-
-
 @pytest.fixture
-def engine(service: Running, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hooked]:
-    """The service's, without records of these months; nothing merges by itself, no check rests."""
-    monkeypatch.setattr(settled, "REST", 0)
-    engine = Hooked(service.service.store._engine)
-    engine.execute(sql.STOP_MERGES)
-    yield engine
-    engine.empty()
-    engine.execute(f"SYSTEM START MERGES {sql.TABLE}")
+def engine(service: Running) -> Iterator[Hooked]:
+    """The service's, hooked."""
+    with hooked(service) as engine:
+        yield engine
 
 
 @pytest.fixture
@@ -118,12 +40,6 @@ def is_settled(store: Store, start_ms: int, end_ms: int, account: str = "acme") 
     """Whether nothing of an account's time needs FINAL."""
     pieces = store.settled.plan(account.__eq__, start_ms, end_ms, NOW).pieces
     return all(piece.settled for piece in pieces)
-
-
-def checked(store: Store, now_ms: int = NOW) -> None:
-    """Have all checked that somebody could ask for."""
-    store.settled.plan(lambda _: True, FIRST, now_ms, now_ms)
-    store.settled.check(now_ms)
 
 
 def test_an_empty_store_is_settled_up_to_today(store: Store) -> None:
@@ -451,117 +367,3 @@ def test_readers_writers_and_checks_at_the_same_time_never_count_a_record_twice(
         thread.join()
     assert faults == []
     assert planned[True, True]
-
-
-class Life(RuleBasedStateMachine):
-    """Whatever happens to a store, what it takes for settled is there once.
-
-    The model is the records as they must be found; what is stored twice is asked of the engine.
-    """
-
-    engine: ClassVar[Hooked]
-
-    records = st.lists(
-        st.builds(
-            lambda day, ms, account, jobid: row(FIRST + day * DAY_MS + ms, account, jobid),
-            st.integers(0, 4), st.integers(0, 1), st.sampled_from(ACCOUNTS), st.sampled_from("ab"),
-        ),
-        min_size=1, max_size=4,
-    )  # fmt: skip
-
-    @initialize()
-    def begin(self) -> None:
-        self.engine.empty()
-        self.now_ms = NOW - 2 * DAY_MS
-        self.model: set[tuple[str, str, int, str]] = set()
-        self.under_way: list[tuple[str, Plan]] = []
-        self.msec = count(1)
-        self.restart()
-
-    @rule()
-    def restart(self) -> None:
-        self.store = Store(self.engine, retention_days=0)
-        self.under_way.clear()
-
-    @rule(rows=records)
-    def insert(self, rows: list[Row]) -> None:
-        self.store.insert(rows, self.now_ms)
-        self.model.update(one.identity() for one in rows)
-
-    @rule(rows=records, which=st.integers(0, 3))
-    def insert_while_checking(self, rows: list[Row], which: int) -> None:
-        statements = count()
-        self.engine.before_fetch = lambda _: (
-            self.insert(rows) if next(statements) == which else None
-        )
-        self.check()
-        self.engine.before_fetch = lambda _: None
-
-    @rule(rows=records, when=st.integers(0, 1))
-    def check_while_inserting(self, rows: list[Row], when: int) -> None:
-        sides = count()
-        self.engine.around_insert = lambda: self.check() if next(sides) == when else None
-        self.insert(rows)
-        self.engine.around_insert = lambda: None
-
-    @rule()
-    def check(self) -> None:
-        checked(self.store, self.now_ms)
-
-    @rule()
-    def merge(self) -> None:
-        self.engine.merge()
-
-    @rule()
-    def a_day_goes_by(self) -> None:
-        self.now_ms += DAY_MS
-
-    @rule(account=st.sampled_from(ACCOUNTS))
-    def plan(self, account: str) -> None:
-        plan = self.store.settled.plan(account.__eq__, FIRST, END, self.now_ms)
-        self.under_way.append((account, plan))
-
-    @precondition(lambda self: self.under_way)
-    @rule(data=st.data())
-    def ask(self, data: st.DataObject) -> None:
-        account, plan = self.under_way.pop(data.draw(st.integers(0, len(self.under_way) - 1)))
-        found = self.engine.number(sql.source(["neg_ms"], f"account = '{account}'", plan.pieces))
-        if plan.holds():
-            assert found == sum(whose == account for whose, *_ in self.model)
-
-    @invariant()
-    def what_is_settled_is_there_once(self) -> None:
-        doubled = set()
-        span = sql.Span(accounts=ACCOUNTS, start_ms=FIRST, end_ms=END)
-        for line in self.engine.fetch(sql.doubled(span)).decode().splitlines():
-            account, day = line.split("\t")
-            doubled.add((account, int(day)))
-        for account in ACCOUNTS:
-            pieces = self.store.settled.plan(account.__eq__, FIRST, END, self.now_ms).pieces
-            for piece in pieces:
-                for number in range(piece.start_ms // DAY_MS, piece.end_ms // DAY_MS):
-                    assert not (piece.settled and (account, number) in doubled)
-
-    def teardown(self) -> None:
-        """When all has come to rest everything gets settled."""
-        if not hasattr(self, "store"):
-            return
-        self.now_ms = END
-        self.merge()
-        self.check()
-        plan = self.store.settled.plan(lambda _: True, FIRST, END, self.now_ms)
-        assert [piece.settled for piece in plan.pieces] == [True]
-        assert self.engine.number(sql.source(["neg_ms"], OURS, plan.pieces)) == len(self.model)
-
-
-@pytest.mark.parametrize("names", [10_000, 2])
-def test_whatever_happens_what_is_settled_is_there_once(
-    engine: Hooked, monkeypatch: pytest.MonkeyPatch, names: int
-) -> None:
-    monkeypatch.setattr(settled, "MAX_NAMES", names)
-    Life.engine = engine
-    limits = hypothesis_settings(
-        max_examples=12, stateful_step_count=15, deadline=None,
-        suppress_health_check=[HealthCheck.too_slow],
-    )  # fmt: skip
-    run_state_machine_as_test(Life, settings=limits)

@@ -7,6 +7,8 @@ stretching. Any number of processes may use the database at once.
 
 import hashlib
 import secrets
+import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -295,7 +297,16 @@ def _share_sqlite(connection: object, _record: object) -> None:
     """Let the server read while a command writes, and make a write safe when it returns."""
     cursor = connection.cursor()  # type: ignore[attr-defined]
     cursor.execute("PRAGMA busy_timeout = 5000")  # first, for those that follow wait too
-    cursor.execute("PRAGMA journal_mode = WAL")
+    give_up = time.monotonic() + 5
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError:
+            # Of several who turn a new database to WAL, all but one are refused at once.
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.01)
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.close()
 

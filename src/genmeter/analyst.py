@@ -155,7 +155,8 @@ class Analyst:
             for answer in self._shards.ask(analysis.selection, run, make):
                 for line in answer.splitlines():
                     *cells, msec, jobs = line.decode().split("\t")
-                    found[_key(analysis, cells)][int(msec)] += int(jobs)
+                    key = _key(analysis, cells) if grouped else ()
+                    found[key][int(msec)] += int(jobs)
                     lines += 1
             if lines > _MOST_DURATIONS:
                 raise LimitError(

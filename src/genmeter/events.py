@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,12 +10,11 @@ from starlette.types import Send
 
 from genmeter.accounts import Token
 from genmeter.bots import BOTS
-from genmeter.errors import BadRequestError, ForbiddenError, UnauthorizedError
+from genmeter.errors import ForbiddenError, UnauthorizedError
 from genmeter.live import HEARTBEAT_S, Live, place
+from genmeter.parameters import Parameters, quoted
 from genmeter.records import ACCOUNT_NAME, ACCOUNT_RULE
 from genmeter.sending import Streamed
-
-_KNOWN: Final = ("account", "bot")
 
 
 class Events:
@@ -52,26 +50,22 @@ class Events:
 
 def _asked(request: Request, token: Token) -> tuple[str | None, tuple[str, ...] | None]:
     """The account, None for all, and the bots, None for all."""
-    faults = [
-        f"{name} is no parameter here; there are {', '.join(_KNOWN)}"
-        for name in dict.fromkeys(request.query_params)
-        if name not in _KNOWN
-    ]
-    accounts = [one for one in request.query_params.getlist("account") if one]
-    account = accounts[0] if accounts else token.account
-    if len(accounts) > 1:
-        faults.append("account must be given once; * stands for all")
-    elif account != "*" and not ACCOUNT_NAME.fullmatch(account):
-        faults.append(f"account must be * for all, or {ACCOUNT_RULE}")
-    given = ",".join(request.query_params.getlist("bot")).split(",")
-    bots = tuple(bot for bot in given if bot)
-    if set(bots) - {*BOTS, "all"}:
-        faults.append(f"bot must be all, or one or more of {', '.join(BOTS)}")
-    if faults:
-        raise BadRequestError("; ".join(faults))
+    given = Parameters.of_address(request.query_params.multi_items())
+    account = given.read("account", _account) or token.account
+    bots = tuple(given.all("bot"))
+    if unknown := set(bots) - {*BOTS, "all"}:
+        shown = ", ".join(map(quoted, sorted(unknown)[:5]))
+        given.faults.append(f"bot must be all, or one or more of {', '.join(BOTS)}, not {shown}")
+    given.end()
     if account != token.account and not token.is_admin:
         raise ForbiddenError("only an admin token may name another account than its own")
     return None if account == "*" else account, None if not bots or "all" in bots else bots
+
+
+def _account(text: str) -> str:
+    if text != "*" and not ACCOUNT_NAME.fullmatch(text):
+        raise ValueError(f"* for all, or {ACCOUNT_RULE}")
+    return text
 
 
 class _Stream(Streamed):
