@@ -17,20 +17,19 @@ DAY = 86_400_000
 # In the golden texts a line end stands for one blank.
 FLOW = r"""
 SELECT concat(',{"timestamp":"',
-replaceOne(toString(toDateTime(intDiv(-neg_ms, 1000), 'UTC')), ' ', 'T'), '.',
-substring(toString(1000 + (-neg_ms) % 1000), 2), 'Z',
+replaceOne(toString(toDateTime(intDiv(neg_ms, -1000), 'UTC')), ' ', 'T'), '.',
+substring(toString(1000 - neg_ms % 1000), 2), 'Z',
 '","jobid":"', replaceAll(replaceAll(jobid, '\\', '\\\\'), '"', '\\"'),
-'"\x09,"config":"', replaceAll(replaceAll(config, '\\', '\\\\'), '"', '\\"'),
-'","endpoint":"', replaceAll(replaceAll(endpoint, '\\', '\\\\'), '"', '\\"'),
-'","status":"', replaceAll(replaceAll(status, '\\', '\\\\'), '"', '\\"'),
-'","func":"', replaceAll(replaceAll(func, '\\', '\\\\'), '"', '\\"'),
+'"\x09,"config":"', replaceRegexpAll(config, '(["\\\\])', '\\\\\\1'),
+'","endpoint":"', replaceRegexpAll(endpoint, '(["\\\\])', '\\\\\\1'),
+'","status":"', replaceRegexpAll(status, '(["\\\\])', '\\\\\\1'),
+'","func":"', replaceRegexpAll(func, '(["\\\\])', '\\\\\\1'),
 '","code":', toString(code), ',"msec":\x09', toString(msec),
-'\x09,"model":"', replaceAll(replaceAll(model, '\\', '\\\\'), '"', '\\"'),
-'","captchaProviders":"', replaceAll(replaceAll(captcha_providers, '\\', '\\\\'), '"', '\\"'),
-'"', if(isNull(captcha_retry), '',
-concat(',"captchaRetry":', toString(assumeNotNull(captcha_retry)))),
-',"tier":"', replaceAll(replaceAll(tier, '\\', '\\\\'), '"', '\\"'),
-'","sku":"', replaceAll(replaceAll(sku, '\\', '\\\\'), '"', '\\"'), '"}\x09\x0a') AS line
+'\x09,"model":"', replaceRegexpAll(model, '(["\\\\])', '\\\\\\1'),
+'","captchaProviders":"', replaceRegexpAll(captcha_providers, '(["\\\\])', '\\\\\\1'),
+'"', ifNull(concat(',"captchaRetry":', toString(captcha_retry)), ''),
+',"tier":"', replaceRegexpAll(tier, '(["\\\\])', '\\\\\\1'),
+'","sku":"', replaceRegexpAll(sku, '(["\\\\])', '\\\\\\1'), '"}\x09\x0a') AS line
 FROM records FINAL
 WHERE account = 'acme' AND bot = 'google-flow' AND neg_ms <= -5 AND neg_ms <= -7
 AND config = 'o\'b@c+d:é \\ x'
@@ -39,15 +38,15 @@ ORDER BY neg_ms, jobid DESC LIMIT 1000
 
 KLING = r"""
 SELECT concat(',{"timestamp":"',
-replaceOne(toString(toDateTime(intDiv(-neg_ms, 1000), 'UTC')), ' ', 'T'), '.',
-substring(toString(1000 + (-neg_ms) % 1000), 2), 'Z',
+replaceOne(toString(toDateTime(intDiv(neg_ms, -1000), 'UTC')), ' ', 'T'), '.',
+substring(toString(1000 - neg_ms % 1000), 2), 'Z',
 '","jobid":"', replaceAll(replaceAll(jobid, '\\', '\\\\'), '"', '\\"'),
-'"\x09,"config":"', replaceAll(replaceAll(config, '\\', '\\\\'), '"', '\\"'),
-'","endpoint":"', replaceAll(replaceAll(endpoint, '\\', '\\\\'), '"', '\\"'),
-'","status":"', replaceAll(replaceAll(status, '\\', '\\\\'), '"', '\\"'),
-'","func":"', replaceAll(replaceAll(func, '\\', '\\\\'), '"', '\\"'),
+'"\x09,"config":"', replaceRegexpAll(config, '(["\\\\])', '\\\\\\1'),
+'","endpoint":"', replaceRegexpAll(endpoint, '(["\\\\])', '\\\\\\1'),
+'","status":"', replaceRegexpAll(status, '(["\\\\])', '\\\\\\1'),
+'","func":"', replaceRegexpAll(func, '(["\\\\])', '\\\\\\1'),
 '","code":', toString(code), ',"msec":\x09', toString(msec),
-'\x09,"model":"', replaceAll(replaceAll(model, '\\', '\\\\'), '"', '\\"'), '"}\x09\x0a') AS line
+'\x09,"model":"', replaceRegexpAll(model, '(["\\\\])', '\\\\\\1'), '"}\x09\x0a') AS line
 FROM records FINAL
 WHERE account = 'acme' AND bot = 'kling' AND neg_ms <= -1770940800000 AND neg_ms > -1771027200000
 ORDER BY neg_ms, jobid DESC
@@ -55,33 +54,33 @@ ORDER BY neg_ms, jobid DESC
 
 RUNWAYML = r"""
 SELECT concat(',{"timestamp":"',
-replaceOne(toString(toDateTime(intDiv(-neg_ms, 1000), 'UTC')), ' ', 'T'), '.',
-substring(toString(1000 + (-neg_ms) % 1000), 2), 'Z',
+replaceOne(toString(toDateTime(intDiv(neg_ms, -1000), 'UTC')), ' ', 'T'), '.',
+substring(toString(1000 - neg_ms % 1000), 2), 'Z',
 '","jobid":"', replaceAll(replaceAll(jobid, '\\', '\\\\'), '"', '\\"'),
-'"\x09,"config":"', replaceAll(replaceAll(config, '\\', '\\\\'), '"', '\\"'),
-'","endpoint":"', replaceAll(replaceAll(endpoint, '\\', '\\\\'), '"', '\\"'),
-'","status":"', replaceAll(replaceAll(status, '\\', '\\\\'), '"', '\\"'),
-'","func":"', replaceAll(replaceAll(func, '\\', '\\\\'), '"', '\\"'),
+'"\x09,"config":"', replaceRegexpAll(config, '(["\\\\])', '\\\\\\1'),
+'","endpoint":"', replaceRegexpAll(endpoint, '(["\\\\])', '\\\\\\1'),
+'","status":"', replaceRegexpAll(status, '(["\\\\])', '\\\\\\1'),
+'","func":"', replaceRegexpAll(func, '(["\\\\])', '\\\\\\1'),
 '","code":', toString(code), ',"msec":\x09', toString(msec), '\x09}\x09\x0a') AS line
 FROM records FINAL WHERE account = 'acme' AND bot = 'runwayml' AND neg_ms <= 0
 ORDER BY neg_ms, jobid DESC LIMIT 50000
 """
 
 WHOLE = r"""
-concat('{"account":"', replaceAll(replaceAll(account, '\\', '\\\\'), '"', '\\"'),
-'","bot":"', replaceAll(replaceAll(bot, '\\', '\\\\'), '"', '\\"'),
+concat('{"account":"', replaceRegexpAll(account, '(["\\\\])', '\\\\\\1'),
+'","bot":"', replaceRegexpAll(bot, '(["\\\\])', '\\\\\\1'),
 '","neg_ms":', toString(neg_ms),
 ',"jobid":"', replaceAll(replaceAll(jobid, '\\', '\\\\'), '"', '\\"'),
-'","config":"', replaceAll(replaceAll(config, '\\', '\\\\'), '"', '\\"'),
-'","endpoint":"', replaceAll(replaceAll(endpoint, '\\', '\\\\'), '"', '\\"'),
-'","status":"', replaceAll(replaceAll(status, '\\', '\\\\'), '"', '\\"'),
-'","func":"', replaceAll(replaceAll(func, '\\', '\\\\'), '"', '\\"'),
+'","config":"', replaceRegexpAll(config, '(["\\\\])', '\\\\\\1'),
+'","endpoint":"', replaceRegexpAll(endpoint, '(["\\\\])', '\\\\\\1'),
+'","status":"', replaceRegexpAll(status, '(["\\\\])', '\\\\\\1'),
+'","func":"', replaceRegexpAll(func, '(["\\\\])', '\\\\\\1'),
 '","code":', toString(code), ',"msec":', toString(msec),
-',"model":"', replaceAll(replaceAll(model, '\\', '\\\\'), '"', '\\"'),
-'","captcha_providers":"', replaceAll(replaceAll(captcha_providers, '\\', '\\\\'), '"', '\\"'),
+',"model":"', replaceRegexpAll(model, '(["\\\\])', '\\\\\\1'),
+'","captcha_providers":"', replaceRegexpAll(captcha_providers, '(["\\\\])', '\\\\\\1'),
 '","captcha_retry":', ifNull(toString(captcha_retry), 'null'),
-',"tier":"', replaceAll(replaceAll(tier, '\\', '\\\\'), '"', '\\"'),
-'","sku":"', replaceAll(replaceAll(sku, '\\', '\\\\'), '"', '\\"'),
+',"tier":"', replaceRegexpAll(tier, '(["\\\\])', '\\\\\\1'),
+'","sku":"', replaceRegexpAll(sku, '(["\\\\])', '\\\\\\1'),
 '","version":', toString(version), '}\x0a')
 """
 

@@ -73,8 +73,8 @@ class Lister:
         read = self._shards.lines(sql_selection.part(listing, bound), run, make)
         texts = [_rows(text, kind, listing) for text in read]
         text = texts[0] if len(texts) == 1 else _merged(listing, kind, texts)
-        if text.count(b"\n") > wanted:
-            text = b"".join(text.splitlines(keepends=True)[:wanted])
+        if (beyond := text.count(b"\n") - wanted) > 0:
+            text = _without_last(text, beyond)
             after = _last(kind, text, listing) if text else listing.after
             return text, msgspec.structs.replace(listing, after=after), True
         return text, None if bound is None else _beyond(listing, bound), False
@@ -107,7 +107,8 @@ def _rows(text: bytes, kind: Kind, listing: Listing) -> bytes:
     Raises EngineError where the last is none: an engine that fails in the middle of an answer may
     write its error behind what it has sent.
     """
-    if b"\n\n" in text:
+    second = text.find(b"\n") + 1
+    if text[second : second + 1] == b"\n":  # behind one row, so behind each
         text = text.replace(b"\n\n", b"\n")
     if text:
         try:
@@ -118,6 +119,14 @@ def _rows(text: bytes, kind: Kind, listing: Listing) -> bytes:
         if not text.endswith(b"\n"):
             raise EngineError("an answer broke off in its last row")
     return text
+
+
+def _without_last(text: bytes, rows: int) -> bytes:
+    """All but the last rows: no list of those that stay."""
+    end = len(text)
+    for _ in range(rows):
+        end = text.rfind(b"\n", 0, end - 1) + 1
+    return text[:end]
 
 
 def _merged(listing: Listing, kind: Kind, texts: list[bytes]) -> bytes:
