@@ -96,6 +96,9 @@ export function added(params, name, pattern) {
   return { [name]: there.includes(pattern) ? there : [...there, pattern] };
 }
 
+/** What to change in the address so that of what is shown only this value of a field is left. */
+export const only = (name, value) => ({ [name]: exact(value) });
+
 /** What to change in the address so that a filter is gone. */
 export function removed(params, name, pattern) {
   if (BOUNDS.includes(name)) return { [name]: null };

@@ -14,6 +14,8 @@ export const compact = (value) =>
   value === null || value === undefined ? NONE : Math.abs(value) < 10_000 ? WHOLE.format(value) : SHORT.format(value);
 export const percent = (value) =>
   value === null || value === undefined ? NONE : `${TENTH.format(value)} %`;
+/** A length of time in hours. */
+export const hours = (ms) => `${UP_TO_TENTH.format(ms / 3_600_000)} h`;
 export const ratio = (value) => (value === null ? NONE : HUNDREDTH.format(value));
 
 /** Milliseconds as a person says them. */
@@ -22,7 +24,7 @@ export function duration(ms) {
   if (ms < 1000) return `${WHOLE.format(ms)} ms`;
   if (ms < 100_000) return `${(ms < 10_000 ? TWO : UP_TO_TENTH).format(ms / 1000)} s`;
   if (ms < 6_000_000) return `${UP_TO_TENTH.format(ms / 60_000)} min`;
-  return `${UP_TO_TENTH.format(ms / 3_600_000)} h`;
+  return hours(ms);
 }
 
 /** Bytes as a person says them. */
@@ -49,10 +51,15 @@ export const moment = (value, zone) =>
     : formatOf(zone, { dateStyle: "short", timeStyle: "medium" }).format(new Date(value));
 
 /** The time of the day of a moment, to the second, and its day where that is not today. */
-export function clock(value, zone) {
-  const today = (at) => formatOf(zone, { dateStyle: "short" }).format(at);
-  if (today(new Date(value)) !== today(new Date())) return moment(value, zone);
-  return formatOf(zone, { timeStyle: "medium" }).format(new Date(value));
+export const clock = (value, zone) => timeOfDay(value, zone, "medium");
+
+/** The same to the minute. */
+export const clockMinute = (value, zone) => timeOfDay(value, zone, "short");
+
+function timeOfDay(value, zone, timeStyle) {
+  const day = (at) => formatOf(zone, { dateStyle: "short" }).format(at);
+  const at = new Date(value);
+  return formatOf(zone, day(at) === day(new Date()) ? { timeStyle } : { dateStyle: "short", timeStyle }).format(at);
 }
 
 /** The day of a moment, short. */

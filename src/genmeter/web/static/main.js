@@ -17,6 +17,7 @@ const VIEWS = {
   models: ["Models", cutBy("model", "Models")],
   endpoints: ["Endpoints", cutBy("endpoint", "Endpoints")],
   tiers: ["Tiers", cutBy("tier", "Tiers")],
+  skus: ["SKUs", cutBy("sku", "SKUs")],
   codes: ["Codes", cutBy("code", "Codes")],
   captcha: ["Captcha providers", cutBy("captchaProvider", "Captcha providers")],
   records: ["Records", records.show],
