@@ -128,6 +128,9 @@ def test_every_view_fits_and_names_what_can_be_used(
     for view in VIEWS:
         show(page, f"/{view}?last=24h")
         assert page.evaluate("document.documentElement.scrollWidth") <= width, view
+        current = page.locator("nav.views [aria-current]").bounding_box()
+        assert current is not None
+        assert 0 <= current["x"] <= width - current["width"], view
         nameless = page.evaluate(
             """() => [...document.querySelectorAll("a, button, input, select, summary, [role=img]")]
               .filter((one) => one.checkVisibility())

@@ -112,8 +112,8 @@ def test_accounts_have_the_one_that_is_failing_now_on_top(opened: Opened, known:
         assert row["Success"] == percent(group["success_rate"])
         assert row["p95"] == duration(group["p95"])
         assert row["Throttled"] == str(group["throttled"])
-    assert rows[0]["Now"] == "▲ 7 failures in a row"
-    assert rows[0]["403/429 run"] == "7 \N{MULTIPLICATION SIGN} 429 since 13/02/2026, 12:16"
+    assert rows[0]["Now"] == "▲ 7 failed in a row"
+    assert rows[0]["403/429 run"] == "7 \N{MULTIPLICATION SIGN} 429 since 13 Feb, 12:16"
     assert rows[1]["Now"] == "✓ works"
     assert (rows[2]["Now"], rows[2]["403/429 run"]) == ("1 failed", NONE)
     show(page, "/accounts?last=24h&code=4xx")  # how they do now is not a matter of what is shown

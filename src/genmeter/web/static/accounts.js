@@ -69,7 +69,7 @@ function runCell({ refused, ...one }, view, records) {
   const text = `${number(refused)} × ${codes.length === 1 ? codes[0] : "403/429"}`;
   if (!first) return text;
   return h("a", { href: records(one, { ...ANY_OUTCOME, code: ["403", "429"], last: null, from: new Date(first).toISOString() }), title: `Show these, since ${format.moment(first, view.zone)}` },
-    `${text} since ${format.clockMinute(first, view.zone)}`);
+    `${text} since ${format.since(first, view.zone)}`);
 }
 
 function columns(view, several, points) {
@@ -78,7 +78,7 @@ function columns(view, several, points) {
   return [
     { key: "state", label: "Now", sort: (one) => one.failures.jobs, number: false, title: "Failures in a row, up to now",
       cell: ({ failures }) => burns({ failures })
-        ? h("span", { class: "mark bad" }, `▲ ${number(failures)} failures in a row`)
+        ? h("span", { class: "mark bad" }, `▲ ${number(failures)} failed in a row`)
         : failures.jobs ? h("span", { class: "mark dim" }, `${number(failures)} failed`) : h("span", { class: "mark ok" }, "✓ works") },
     ...(several ? [{ key: "account", label: "Account", sort: (one) => one.account, cell: (one) => h("a", { href: href(view.name, { account: one.account }) }, one.account) }] : []),
     { key: "config", label: "Account (config)", head: true, sort: (one) => one.config,
@@ -92,7 +92,7 @@ function columns(view, several, points) {
       cell: (one) => (one.throttled ? h("a", { href: records(one, { code: "429" }) }, format.count(one.throttled)) : "0") },
     { key: "good", label: "Last success", number: true, sort: (one) => one.good,
       cell: (one) => h("span", { title: format.moment(one.good, view.zone) }, one.good === null ? "none in range" : format.ago(one.good)) },
-    { key: "spark", label: "Jobs and failures over time",
+    { key: "spark", label: "Over time",
       cell: points },
   ];
 }

@@ -20,6 +20,7 @@ export function bar(params, meta) {
   const chosen = h("ul", { class: "filters", "aria-label": "Filters" },
     filters(params).map(([name, pattern]) => chip(params, name, pattern)));
   const adder = adding(params, meta);
+  const [box, form] = range(params);
   meta.then(({ bots }) => {
     const now = params.get("bot") ?? "";
     const all = now && !bots.includes(now) ? [...bots, now] : bots;
@@ -27,7 +28,7 @@ export function bar(params, meta) {
     bot.lastChild.value = now;
   }, () => {});
   return h("div", { class: "bar", role: "group", "aria-label": "What is shown" },
-    range(params), zonePicker(params), bot, adder, chosen);
+    box, zonePicker(params), bot, adder, form, chosen);
 }
 
 function picker(label, options, value, changed) {
@@ -37,6 +38,7 @@ function picker(label, options, value, changed) {
   return h("label", null, h("span", null, label), select);
 }
 
+/** The picker of a range, and the form for one of one's own. */
 function range(params) {
   const last = params.get("last");
   const custom = !RANGES.some(([key]) => key === last);
@@ -50,7 +52,7 @@ function range(params) {
     box.lastChild.value = custom ? "" : last;
     box.lastChild.focus();
   });
-  return h("div", { class: "range" }, box, form);
+  return [box, form];
 }
 
 function zonePicker(params) {

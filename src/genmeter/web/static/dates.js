@@ -26,7 +26,7 @@ export function dates(params, done) {
   const told = h("p", { class: "notice bad", role: "alert", id: "dates-told", hidden: true });
   const form = h("form", { class: "dates", hidden: true, "aria-label": "Other times", novalidate: true },
     Object.values(fields).map((one) => one.label), h("button", { type: "submit" }, "Show"),
-    h("p", { class: "dim", id: "dates-hint" }, `Clocks of ${zone}. Up to To and without it; empty is now.`), told);
+    h("p", { class: "dim", id: "dates-hint" }, `Times in ${zone}. To itself is not included; leave it empty to end now.`), told);
   const refuse = ({ input }, message) => {
     told.textContent = message;
     told.hidden = false;

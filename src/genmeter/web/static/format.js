@@ -50,17 +50,20 @@ export const moment = (value, zone) =>
     ? NONE
     : formatOf(zone, { dateStyle: "short", timeStyle: "medium" }).format(new Date(value));
 
+const isToday = (value, zone) => {
+  const date = (at) => formatOf(zone, { dateStyle: "short" }).format(at);
+  return date(new Date(value)) === date(new Date());
+};
+
 /** The time of the day of a moment, to the second, and its day where that is not today. */
-export const clock = (value, zone) => timeOfDay(value, zone, "medium");
+export const clock = (value, zone) =>
+  isToday(value, zone) ? formatOf(zone, { timeStyle: "medium" }).format(new Date(value)) : moment(value, zone);
 
-/** The same to the minute. */
-export const clockMinute = (value, zone) => timeOfDay(value, zone, "short");
-
-function timeOfDay(value, zone, timeStyle) {
-  const day = (at) => formatOf(zone, { dateStyle: "short" }).format(at);
-  const at = new Date(value);
-  return formatOf(zone, day(at) === day(new Date()) ? { timeStyle } : { dateStyle: "short", timeStyle }).format(at);
-}
+/** The same to the minute, the day without its year. */
+export const since = (value, zone) => {
+  const day = isToday(value, zone) ? {} : { day: "numeric", month: "short" };
+  return formatOf(zone, { ...day, hour: "2-digit", minute: "2-digit" }).format(new Date(value));
+};
 
 /** The day of a moment, short. */
 export const day = (value, zone) =>
