@@ -9,7 +9,7 @@ from playwright.sync_api import Request, expect
 from tests.browser.conftest import Opened, settled, show
 from tests.browser.known import HOUR_MS
 from tests.browser.reading import NONE, cells
-from tests.support import NOON_MS, Client, job
+from tests.support import NOON_MS, Client, Running, job
 
 pytestmark = pytest.mark.parametrize("shared_service", ["embedded"], indirect=True)
 
@@ -83,6 +83,30 @@ def test_runs_are_exact_over_the_whole_range(opened: Opened, client: Client) -> 
     assert set(filtered) == set(rows) - {"refused"}
     for config, row in filtered.items():
         assert row["403/429 run"] == rows[config]["403/429 run"]
+
+
+def test_configs_of_one_name_are_told_apart_by_their_accounts(
+    opened: Opened, service: Running
+) -> None:
+    clients = [service.client(), service.client()]
+    clients[0].record(*went("same", 9, 200, 429, 429, 403))
+    clients[1].record(*went("same", 9, 429, 200), *went("fine", 1, *[200] * NEWEST))
+    page = opened(service.client(("admin",)))
+    names = ",".join(client.account for client in clients)
+    show(page, f"/accounts?last=24h&account={names}")
+    found = {
+        (row["Account"], row["Account (config)"]): row["403/429 run"].split(" since")[0]
+        for row in cells(page.locator("table"))
+    }
+    assert found == {
+        (clients[0].account, "same"): "3 \N{MULTIPLICATION SIGN} 403/429",
+        (clients[1].account, "same"): NONE,
+        (clients[1].account, "fine"): NONE,
+    }
+    # Three of four failed, and one of two: so high are these parts of bars of 24.
+    expect(page.locator(".spark")).to_have_count(3)
+    failed = page.locator(".spark .bad").all()
+    assert [part.get_attribute("height") for part in failed] == ["18.00", "12.00"]
 
 
 def test_what_is_not_asked_about_says_that_it_is_the_least(opened: Opened, client: Client) -> None:

@@ -169,6 +169,19 @@ def test_the_same_cut_another_way(opened: Opened, known: Client, view: str, dime
     assert narrowed[0]["Jobs"] == expected[1]["Jobs"]
 
 
+def test_a_click_on_a_value_shows_only_that_value(opened: Opened, known: Client) -> None:
+    page = opened(known, "/records?last=24h&code=4xx")
+    expect(page.locator(".records tbody tr")).to_have_count(13)
+    page.get_by_role("link", name="429", exact=True).first.click()
+    settled(page)
+    expect(page.locator(".filters li")).to_have_text(["code is 429\N{MULTIPLICATION SIGN}"])
+    expect(page.locator(".records tbody tr")).to_have_count(7)
+    show(page, "/accounts?last=24h&config=s*,b*")
+    page.get_by_role("link", name="burning@example.com").click()
+    settled(page)
+    assert len(cells(page.locator("table"))) == 1
+
+
 def test_the_heat_map_has_each_hour_of_each_day(opened: Opened, known: Client) -> None:
     page = opened(known, "/models?last=24h&heat=throttled")
     answer = query(known, interval="1h", metrics="throttled")
