@@ -187,6 +187,19 @@ def test_the_heat_map_holds_both_hours_where_clocks_are_set_back(
     assert "from=2026-04-04T15:00:00.000Z&to=2026-04-04T17:00:00.000Z" in page.url
 
 
+def test_the_heat_map_says_why_an_hour_is_not_there(opened: Opened, service: Running) -> None:
+    service.clock.ms = int(datetime(2026, 3, 30, tzinfo=UTC).timestamp() * 1000)
+    client = service.client()
+    client.record(job(service.clock.ms - 82_800_000))  # at 3 o'clock
+    page = opened(client, f"/models?from=2026-03-28T12:00Z&to=2026-03-30&timezone={ZONE}")
+    rows = page.locator(".heat tbody tr")
+    [sunday, saturday] = [row.locator("td").all_inner_texts() for row in rows.all()]
+    assert sunday == ["0", "0", "clocks skip this hour"] + [
+        "1" if n == 3 else "0" for n in range(3, 24)
+    ]
+    assert saturday == ["not in the range"] * 13 + ["0"] * 11
+
+
 def test_the_first_and_the_last_hour_hold_no_more_than_the_range(
     opened: Opened, known: Client
 ) -> None:

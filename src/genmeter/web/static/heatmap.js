@@ -2,6 +2,7 @@
 
 import { h } from "./dom.js";
 import * as format from "./format.js";
+import { moments } from "./zones.js";
 
 const STEPS = 6;
 const GOOD_HIGH = ["success_rate"];
@@ -31,6 +32,10 @@ export async function hoursOf({ query: { from, to }, groups }, ask) {
   return found;
 }
 
+/** Why a day has no such hour. */
+const absent = (date, hour, zone) =>
+  moments(`${date}T${String(hour).padStart(2, "0")}:00`, zone).length ? "not in the range" : "clocks skip this hour";
+
 /** A map of the hours of `hoursOf`; `choose(from, to)` is called for the one that is chosen. */
 export function heatMap(hours, { metric, label, zone, choose }) {
   const days = new Map();
@@ -50,7 +55,7 @@ export function heatMap(hours, { metric, label, zone, choose }) {
   const body = h("tbody", null, [...days].reverse().map(([date, cells]) =>
     h("tr", null, h("th", { scope: "row" }, format.day(`${date}T12:00:00Z`, "UTC")), clock.map((hour) => {
       const one = cells.get(hour);
-      if (!one || one[metric] === null) return h("td", { class: "none" }, h("span", { class: "unseen" }, "no jobs"));
+      if (!one || one[metric] === null) return h("td", { class: "none" }, h("span", { class: "unseen" }, one ? "no jobs" : absent(date, hour, zone)));
       return h("td", { class: `heat${step(one[metric])}${one.again ? " again" : ""}`, tabindex: "-1", "data-start": one.start },
         h("span", { class: "unseen" }, text(metric, one[metric]), one.again && ", clocks set back"));
     }))));
