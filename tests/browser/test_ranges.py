@@ -56,9 +56,9 @@ def test_a_range_from_one_minute_to_another(opened: Opened, known: Client) -> No
     assert "from=2026-02-13T10:05:00.000Z" in page.url
     assert "to=" not in page.url
 
-    page.go_back()
-    page.go_back()
-    page.go_back()
+    for _ in range(3):
+        page.go_back()
+        settled(page)
     assert page.url == before
     expect(page.get_by_label("Range")).to_have_value("24h")
     expect(page.locator(".panel > header")).to_contain_text("80 match")

@@ -49,7 +49,8 @@ export function go(changes) {
 export function note(changes) {
   const { view, params } = read();
   const kept = { cursor: params.get("cursor"), show: params.get("show") };
-  history.replaceState(null, "", href(view, { ...kept, ...changes }));
+  const target = href(view, { ...kept, ...changes });
+  if (target !== location.hash) history.replaceState(null, "", target);
 }
 
 /** The part of the address that says which records, as parameters of query and rows. */
