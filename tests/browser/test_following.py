@@ -49,13 +49,13 @@ def test_following_goes_on_after_the_server_was_away(opened: Opened, tmp_path: P
         expect(state(page)).to_have_text("Connecting again …")
         page.clock.fast_forward(LONGEST_PAUSE_MS)  # it tries again, in vain
         port = int(server.base_url.rsplit(":", 1)[1])
-        page.route(LIVE, lambda route: route.abort())
+        page.context.set_offline(True)
         client.http.close()
     with Process(data, port=port) as server:
         client = Client(server.base_url, token, "acme")
         client.record(job(now_ms(), config="while away"), job(now_ms() - 9000, config="late"))
         assert "while away" not in shown(page)
-        page.unroute(LIVE)
+        page.context.set_offline(False)
         page.clock.fast_forward(LONGEST_PAUSE_MS)
         expect(state(page)).to_have_text("Live", timeout=LONGEST_PAUSE_MS)
         expect(newest(page)).to_contain_text("while away")
