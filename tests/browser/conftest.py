@@ -48,6 +48,7 @@ def opened(browser: Browser, service: Running) -> Iterator[Opened]:
     """Opens the page: ``opened(client, "/records?last=7d", width=360, color_scheme="dark")``."""
     contexts = []
     faults: list[str] = []
+    ours = [service.base_url, "blob:"]
 
     def told(message: ConsoleMessage) -> None:
         # That a request was refused is what some tests are about.
@@ -72,15 +73,14 @@ def opened(browser: Browser, service: Running) -> Iterator[Opened]:
         page.on(
             "request",
             lambda request: (
-                faults.append(request.url)
-                if not request.url.startswith((service.base_url, "blob:"))
-                else None
+                faults.append(request.url) if not request.url.startswith(tuple(ours)) else None
             ),
         )
         if client is None:
             page.goto(service.base_url + "/")
         else:
-            page.goto(f"{service.base_url}/#token={client.token}")
+            ours.append(client.base_url)
+            page.goto(f"{client.base_url}/#token={client.token}")
             page.wait_for_selector("#main")
         if view:
             show(page, view)

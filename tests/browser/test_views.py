@@ -4,65 +4,17 @@ import csv
 import io
 import json
 import re
-from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import expect
 
 from tests.browser.conftest import Opened, settled, show
-from tests.browser.known import ZONE
+from tests.browser.reading import NONE, cells, duration, fixed, panel, percent, query
 from tests.support import NOON_MS, Client, Running, job
 
 pytestmark = pytest.mark.parametrize("shared_service", ["embedded"], indirect=True)
-
-
-def query(client: Client, **params: Any) -> dict[str, Any]:
-    """Figures from the API itself, of the last 24 hours unless a range is given."""
-    params = {"timezone": ZONE} | ({} if "from" in params else {"last": "24h"}) | params
-    response = client.http.get("/v2/account/stats/query", params=params)
-    assert response.status_code == 200, response.text
-    answer: dict[str, Any] = response.json()
-    return answer
-
-
-def cells(table: Locator) -> list[dict[str, str]]:
-    """A table as dictionaries by its headings."""
-    heads = [text.rstrip(" ↓↑") for text in table.locator("thead th").all_inner_texts()]
-    return [
-        dict(zip(heads, row.locator("th, td").all_inner_texts(), strict=True))
-        for row in table.locator("tbody tr").all()
-    ]
-
-
-def panel(page: Page, name: str) -> Locator:
-    """A panel by its title."""
-    return page.get_by_role("region", name=name, exact=True).first
-
-
-NONE = "\N{EN DASH}"
-
-
-def fixed(value: float, places: int) -> str:
-    """A number with so many decimals, half up as browsers round."""
-    return str(Decimal(str(value)).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP))
-
-
-def percent(value: float) -> str:
-    """A rate as the page writes it for a British reader."""
-    return f"{fixed(value, 1)} %"
-
-
-def duration(ms: int) -> str:
-    """Milliseconds as the page writes them for a British reader."""
-    if ms < 1000:
-        return f"{ms} ms"
-    if ms < 100_000:
-        text = f"{ms / 1000:.2f}" if ms < 10_000 else f"{ms / 1000:.1f}"
-        return f"{text.rstrip('0').rstrip('.')} s"
-    return f"{ms / 60_000:.1f}".rstrip("0").rstrip(".") + " min"
 
 
 def test_overview_shows_the_figures_beside_the_period_before(opened: Opened, known: Client) -> None:
@@ -160,8 +112,8 @@ def test_accounts_have_the_one_that_is_failing_now_on_top(opened: Opened, known:
         assert row["Success"] == percent(group["success_rate"])
         assert row["p95"] == duration(group["p95"])
         assert row["Throttled"] == str(group["throttled"])
-    assert rows[0]["Now"] == "▲ 7 failures in a row"
-    assert rows[0]["403/429 run"] == "7 \N{MULTIPLICATION SIGN} 429"
+    assert rows[0]["Now"] == "▲ 7 failed in a row"
+    assert rows[0]["403/429 run"] == "7 \N{MULTIPLICATION SIGN} 429 since 13 Feb, 12:16"
     assert rows[1]["Now"] == "✓ works"
     assert (rows[2]["Now"], rows[2]["403/429 run"]) == ("1 failed", NONE)
     show(page, "/accounts?last=24h&code=4xx")  # how they do now is not a matter of what is shown
@@ -182,6 +134,7 @@ def test_accounts_have_the_one_that_is_failing_now_on_top(opened: Opened, known:
         ("models", "model"),
         ("endpoints", "endpoint"),
         ("tiers", "tier"),
+        ("skus", "sku"),
         ("codes", "code"),
         ("captcha", "captchaProvider"),
     ],
@@ -214,6 +167,19 @@ def test_the_same_cut_another_way(opened: Opened, known: Client, view: str, dime
     settled(page)
     narrowed = cells(page.locator("#main table").first)
     assert narrowed[0]["Jobs"] == expected[1]["Jobs"]
+
+
+def test_a_click_on_a_value_shows_only_that_value(opened: Opened, known: Client) -> None:
+    page = opened(known, "/records?last=24h&code=4xx")
+    expect(page.locator(".records tbody tr")).to_have_count(13)
+    page.get_by_role("link", name="429", exact=True).first.click()
+    settled(page)
+    expect(page.locator(".filters li")).to_have_text(["code is 429\N{MULTIPLICATION SIGN}"])
+    expect(page.locator(".records tbody tr")).to_have_count(7)
+    show(page, "/accounts?last=24h&config=s*,b*")
+    page.get_by_role("link", name="burning@example.com").click()
+    settled(page)
+    assert len(cells(page.locator("table"))) == 1
 
 
 def test_the_heat_map_has_each_hour_of_each_day(opened: Opened, known: Client) -> None:

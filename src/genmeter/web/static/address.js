@@ -49,7 +49,8 @@ export function go(changes) {
 export function note(changes) {
   const { view, params } = read();
   const kept = { cursor: params.get("cursor"), show: params.get("show") };
-  history.replaceState(null, "", href(view, { ...kept, ...changes }));
+  const target = href(view, { ...kept, ...changes });
+  if (target !== location.hash) history.replaceState(null, "", target);
 }
 
 /** The part of the address that says which records, as parameters of query and rows. */
@@ -95,6 +96,9 @@ export function added(params, name, pattern) {
   const there = patterns(params.getAll(name));
   return { [name]: there.includes(pattern) ? there : [...there, pattern] };
 }
+
+/** What to change in the address so that of what is shown only this value of a field is left. */
+export const only = (name, value) => ({ [name]: exact(value) });
 
 /** What to change in the address so that a filter is gone. */
 export function removed(params, name, pattern) {

@@ -1,6 +1,9 @@
 // The one way to the server. The token is in this tab's session storage and nowhere else.
 
 const KEPT = "genmeter.token";
+const FIRST_PAUSE_MS = 500;
+const LONGEST_PAUSE_MS = 15_000;
+const SILENCE_MS = 45_000; // three times what a live stream may be without a sign of life
 
 export class ApiError extends Error {
   constructor(status, message) {
@@ -80,20 +83,29 @@ export async function download(path, params, signal) {
 /**
  * Call `arrived(records)` for records as they are stored, until `signal` says so.
  *
- * A break is mended where it was: nothing is missed and nothing comes twice. `state` is told
- * "live" or "waiting". An EventSource would do, could it send a token.
+ * A break is mended where it was: nothing is missed and nothing comes twice. A server that says
+ * nothing for longer than it may is taken for gone. `state` is told "live", "waiting" or "off", and
+ * of "live" whether it goes on where it was; where not, what came before is for others to ask.
+ * An EventSource would do, could it send a token.
  */
 export async function follow(params, signal, arrived, state) {
   let lastId = "";
-  for (let pause = 500; !signal.aborted; pause = Math.min(pause * 2, 15_000)) {
+  for (let pause = FIRST_PAUSE_MS; !signal.aborted; pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {
+    const silent = new AbortController();
+    let timer = setTimeout(() => silent.abort(), SILENCE_MS);
+    const heard = () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => silent.abort(), SILENCE_MS);
+    };
     try {
       const headers = lastId ? { "Last-Event-ID": lastId } : {};
-      const response = await ask("/v2/account/stats/live", { params, signal, headers });
-      state("live");
-      pause = 500;
+      const response = await ask("/v2/account/stats/live", { params, headers, signal: AbortSignal.any([signal, silent.signal]) });
+      state("live", Boolean(lastId));
+      pause = FIRST_PAUSE_MS;
       let rest = "";
       const text = response.body.pipeThrough(new TextDecoderStream()).getReader();
       for (let piece = await text.read(); !piece.done; piece = await text.read()) {
+        heard();
         const blocks = (rest + piece.value).split("\n\n");
         rest = blocks.pop();
         const records = [];
@@ -109,7 +121,10 @@ export async function follow(params, signal, arrived, state) {
         state("off");
         return;
       }
+    } finally {
+      clearTimeout(timer);
     }
+    if (signal.aborted) return;
     state("waiting");
     await new Promise((resolve) => setTimeout(resolve, pause));
   }

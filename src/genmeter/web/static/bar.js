@@ -1,6 +1,7 @@
 // What all views share: range, time zone, bot and filters. All of it goes into the address.
 
 import { FIELDS, HERE, added, exact, filters, go, removed, shown } from "./address.js";
+import { dates, rangeText } from "./dates.js";
 import { h } from "./dom.js";
 import * as format from "./format.js";
 
@@ -19,6 +20,7 @@ export function bar(params, meta) {
   const chosen = h("ul", { class: "filters", "aria-label": "Filters" },
     filters(params).map(([name, pattern]) => chip(params, name, pattern)));
   const adder = adding(params, meta);
+  const [box, form] = range(params);
   meta.then(({ bots }) => {
     const now = params.get("bot") ?? "";
     const all = now && !bots.includes(now) ? [...bots, now] : bots;
@@ -26,7 +28,7 @@ export function bar(params, meta) {
     bot.lastChild.value = now;
   }, () => {});
   return h("div", { class: "bar", role: "group", "aria-label": "What is shown" },
-    range(params), zonePicker(params), bot, adder, chosen);
+    box, zonePicker(params), bot, adder, form, chosen);
 }
 
 function picker(label, options, value, changed) {
@@ -36,40 +38,21 @@ function picker(label, options, value, changed) {
   return h("label", null, h("span", null, label), select);
 }
 
+/** The picker of a range, and the form for one of one's own. */
 function range(params) {
   const last = params.get("last");
-  const zone = params.get("timezone");
   const custom = !RANGES.some(([key]) => key === last);
-  const words = last ?? [params.get("from"), params.get("to")].map((at) => atText(at, zone)).join(" – ");
-  const options = custom ? [...RANGES, ["", `${words}`], ["custom", "Other dates …"]] : [...RANGES, ["custom", "Other dates …"]];
+  const options = [...RANGES, ...(custom ? [["", last ?? rangeText(params)]] : []), ["custom", "Other times …"]];
   const box = picker("Range", options, custom ? "" : last, (value) => {
-    if (value !== "custom") go({ last: value, from: null, to: null });
-    else dates.hidden = false, dates.querySelector("input").focus();
+    form.hidden = value !== "custom";
+    if (!form.hidden) form.querySelector("input").focus();
+    else if (value) go({ last: value, from: null, to: null });
   });
-  const day = (name, label, value) =>
-    h("label", null, h("span", null, label), h("input", { type: "date", name, value, required: true }));
-  const dates = h("form", { class: "dates", hidden: true, "aria-label": "Other dates" },
-    day("from", "From", /^\d{4}-\d\d-\d\d$/.test(params.get("from")) ? params.get("from") : ""),
-    day("to", "Through", dayBefore(params.get("to"))),
-    h("button", { type: "submit" }, "Show"));
-  dates.addEventListener("submit", (event) => {
-    event.preventDefault();
-    const form = new FormData(dates);
-    const [from, through] = [form.get("from"), form.get("to")].sort();
-    go({ last: null, from, to: shifted(through, 1) });
+  const form = dates(params, () => {
+    box.lastChild.value = custom ? "" : last;
+    box.lastChild.focus();
   });
-  return h("div", { class: "range" }, box, dates);
-}
-
-const shifted = (date, days) =>
-  new Date(Date.parse(`${date}T00:00:00Z`) + days * 86_400_000).toISOString().slice(0, 10);
-const dayBefore = (to) => (/^\d{4}-\d\d-\d\d$/.test(to) ? shifted(to, -1) : "");
-
-function atText(text, zone) {
-  if (!text) return "now";
-  if (/^\d{4}-\d\d-\d\d$/.test(text)) return text;
-  const time = /^\d+$/.test(text) ? Number(text) : Date.parse(text);
-  return Number.isNaN(time) ? text : format.minute(time, zone);
+  return [box, form];
 }
 
 function zonePicker(params) {

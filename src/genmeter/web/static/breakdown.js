@@ -1,11 +1,11 @@
-// The same figures cut one way, by model, endpoint, tier, code or captcha provider, and by the hour.
+// The same figures cut one way, by model, endpoint, tier, SKU, code or captcha provider, and by the hour.
 
 import { query } from "./api.js";
-import { added, exact, go, href, question } from "./address.js";
+import { go, href, only, question } from "./address.js";
 import { sparkInterval, sparks } from "./accounts.js";
 import { h } from "./dom.js";
 import * as format from "./format.js";
-import { heatMap } from "./heatmap.js";
+import { heatMap, hoursOf } from "./heatmap.js";
 import { noRecords, panel, table } from "./panels.js";
 import { codeLink } from "./records.js";
 
@@ -19,7 +19,7 @@ export const cutBy = (dimension, title) => (view) => [byValue(view, dimension, t
 function byValue(view, dimension, title) {
   return panel(view, title, async (signal) => {
     const points = sparks(
-      query(question(view.params, { group_by: dimension, metrics: "jobs,success", interval: sparkInterval(view.params), top: TOP }), signal), dimension,
+      query(question(view.params, { group_by: dimension, metrics: "jobs,success", interval: sparkInterval(view.params), top: TOP }), signal), (one) => one[dimension],
       (one) => `Jobs over time: ${format.count(one.jobs)}, ${format.percent(one.success_rate)} of them succeeded`);
     const found = await query(question(view.params, { group_by: dimension, metrics: METRICS, top: 500 }), signal);
     if (!found.total.jobs) return noRecords();
@@ -28,7 +28,7 @@ function byValue(view, dimension, title) {
 }
 
 function columns(view, dimension, title, total, points) {
-  const filter = (one, more = {}) => href(view.name, { ...added(view.params, dimension, exact(one[dimension])), ...more });
+  const filter = (one, more = {}) => href(view.name, { ...only(dimension, one[dimension]), ...more });
   const counted = (key, label, code) => ({
     key, label, number: true, sort: (one) => one[key],
     cell: (one) => (one[key] && !one.other ? h("a", { href: filter(one, dimension === "code" ? {} : { code }), title: "Show only these" }, format.count(one[key])) : format.count(one[key])),
@@ -59,8 +59,10 @@ function byHour(view) {
   choice.value = metric;
   choice.addEventListener("change", () => go({ heat: choice.value === "jobs" ? "" : choice.value }));
   return panel(view, "Hour by day", async (signal) => {
-    const found = await query(question(view.params, { interval: "1h", metrics: ["jobs", metric].filter((one, i, all) => all.indexOf(one) === i).join(",") }), signal);
+    const ask = (more) => query(question(view.params, { metrics: [...new Set(["jobs", metric])].join(","), ...more }), signal);
+    const found = await ask({ interval: "1h" });
     if (!found.total.jobs) return noRecords();
-    return heatMap(found.groups, { metric, label: HEAT[metric], zone: view.zone, choose: (from, to) => go({ last: null, from, to }) });
+    const hours = await hoursOf(found, async (from, to) => (await ask({ last: null, from, to })).total);
+    return heatMap(hours, { metric, label: HEAT[metric], zone: view.zone, choose: (from, to) => go({ last: null, from, to }) });
   }, { actions: [choice] });
 }

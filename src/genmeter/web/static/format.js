@@ -14,6 +14,8 @@ export const compact = (value) =>
   value === null || value === undefined ? NONE : Math.abs(value) < 10_000 ? WHOLE.format(value) : SHORT.format(value);
 export const percent = (value) =>
   value === null || value === undefined ? NONE : `${TENTH.format(value)} %`;
+/** A length of time in hours. */
+export const hours = (ms) => `${UP_TO_TENTH.format(ms / 3_600_000)} h`;
 export const ratio = (value) => (value === null ? NONE : HUNDREDTH.format(value));
 
 /** Milliseconds as a person says them. */
@@ -22,7 +24,7 @@ export function duration(ms) {
   if (ms < 1000) return `${WHOLE.format(ms)} ms`;
   if (ms < 100_000) return `${(ms < 10_000 ? TWO : UP_TO_TENTH).format(ms / 1000)} s`;
   if (ms < 6_000_000) return `${UP_TO_TENTH.format(ms / 60_000)} min`;
-  return `${UP_TO_TENTH.format(ms / 3_600_000)} h`;
+  return hours(ms);
 }
 
 /** Bytes as a person says them. */
@@ -48,12 +50,20 @@ export const moment = (value, zone) =>
     ? NONE
     : formatOf(zone, { dateStyle: "short", timeStyle: "medium" }).format(new Date(value));
 
+const isToday = (value, zone) => {
+  const date = (at) => formatOf(zone, { dateStyle: "short" }).format(at);
+  return date(new Date(value)) === date(new Date());
+};
+
 /** The time of the day of a moment, to the second, and its day where that is not today. */
-export function clock(value, zone) {
-  const today = (at) => formatOf(zone, { dateStyle: "short" }).format(at);
-  if (today(new Date(value)) !== today(new Date())) return moment(value, zone);
-  return formatOf(zone, { timeStyle: "medium" }).format(new Date(value));
-}
+export const clock = (value, zone) =>
+  isToday(value, zone) ? formatOf(zone, { timeStyle: "medium" }).format(new Date(value)) : moment(value, zone);
+
+/** The same to the minute, the day without its year. */
+export const since = (value, zone) => {
+  const day = isToday(value, zone) ? {} : { day: "numeric", month: "short" };
+  return formatOf(zone, { ...day, hour: "2-digit", minute: "2-digit" }).format(new Date(value));
+};
 
 /** The day of a moment, short. */
 export const day = (value, zone) =>

@@ -2,6 +2,7 @@
 
 import { h } from "./dom.js";
 import * as format from "./format.js";
+import { moments } from "./zones.js";
 
 const STEPS = 6;
 const GOOD_HIGH = ["success_rate"];
@@ -9,41 +10,66 @@ const GOOD_HIGH = ["success_rate"];
 const text = (metric, value) =>
   metric === "success_rate" ? format.percent(value) : metric === "p95" ? format.duration(value) : format.count(value);
 
-/** A map of hourly `groups`; `choose(from, to)` is called for the hour that is chosen. */
-export function heatMap(groups, { metric, label, zone, choose }) {
+/**
+ * The hours of an answer by the hour, {from, to, start, hours, ...figures}, each name of an hour once.
+ *
+ * Where clocks are set back an hour comes twice, and a rate or a percentile of both is not to be
+ * had from those of each: `ask(from, to)` is asked for the figures of the two together.
+ */
+export async function hoursOf({ query: { from, to }, groups }, ask) {
+  const found = [];
+  groups.forEach((group, i) => {
+    const name = group.start.slice(0, 13);
+    const span = { from: i ? group.start : from, to: groups[i + 1]?.start ?? to };
+    // By more than an hour, in Antarctica, they come one after the other: these are one cell.
+    const before = found.slice(-2).find((one) => one.name === name);
+    if (before) {
+      found.length = found.indexOf(before) + 1;
+      Object.assign(before, { to: span.to, again: true });
+    } else found.push({ ...group, ...span, name, again: false });
+  });
+  await Promise.all(found.filter((one) => one.again).map(async (one) => Object.assign(one, await ask(one.from, one.to))));
+  return found;
+}
+
+/** Why a day has no such hour. */
+const absent = (date, hour, zone) =>
+  moments(`${date}T${String(hour).padStart(2, "0")}:00`, zone).length ? "not in the range" : "clocks skip this hour";
+
+/** A map of the hours of `hoursOf`; `choose(from, to)` is called for the one that is chosen. */
+export function heatMap(hours, { metric, label, zone, choose }) {
   const days = new Map();
-  for (const group of groups) {
-    const [date, hour] = [group.start.slice(0, 10), Number(group.start.slice(11, 13))];
+  for (const one of hours) {
+    const [date, hour] = [one.name.slice(0, 10), Number(one.name.slice(11))];
     if (!days.has(date)) days.set(date, new Map());
-    // Where clocks are set back an hour comes twice: its cell holds the one with more jobs.
-    const there = days.get(date).get(hour);
-    if (!there || there.jobs < group.jobs) days.get(date).set(hour, group);
+    days.get(date).set(hour, one);
   }
-  const values = groups.map((group) => group[metric]).filter((value) => value !== null);
+  const values = hours.map((one) => one[metric]).filter((value) => value !== null);
   const [low, high] = metric === "success_rate" ? [Math.min(...values, 100), 100] : [0, Math.max(...values, 1)];
   const step = (value) => {
     const part = high > low ? (value - low) / (high - low) : 1;
     return value === 0 && metric !== "success_rate" ? 0 : Math.min(STEPS, 1 + Math.floor((GOOD_HIGH.includes(metric) ? 1 - part : part) * STEPS * 0.999));
   };
   const told = h("p", { class: "told", role: "status" }, `${label}, from ${text(metric, low)} to ${text(metric, high)}${GOOD_HIGH.includes(metric) ? "; darker is worse" : ""}`);
-  const hours = [...Array(24).keys()];
+  const clock = [...Array(24).keys()];
   const body = h("tbody", null, [...days].reverse().map(([date, cells]) =>
-    h("tr", null, h("th", { scope: "row" }, format.day(`${date}T12:00:00Z`, "UTC")), hours.map((hour) => {
-      const group = cells.get(hour);
-      if (!group || group[metric] === null) return h("td", { class: "none" }, h("span", { class: "unseen" }, "no jobs"));
-      return h("td", { class: `heat${step(group[metric])}`, tabindex: "-1", "data-start": group.start },
-        h("span", { class: "unseen" }, text(metric, group[metric])));
+    h("tr", null, h("th", { scope: "row" }, format.day(`${date}T12:00:00Z`, "UTC")), clock.map((hour) => {
+      const one = cells.get(hour);
+      if (!one || one[metric] === null) return h("td", { class: "none" }, h("span", { class: "unseen" }, one ? "no jobs" : absent(date, hour, zone)));
+      return h("td", { class: `heat${step(one[metric])}${one.again ? " again" : ""}`, tabindex: "-1", "data-start": one.start },
+        h("span", { class: "unseen" }, text(metric, one[metric]), one.again && ", clocks set back"));
     }))));
   const table = h("table", { class: "heat", role: "grid", "aria-label": `${label} by hour and day` },
-    h("thead", null, h("tr", null, h("th", { scope: "col" }, h("span", { class: "unseen" }, "Day")), hours.map((hour) => h("th", { scope: "col" }, String(hour).padStart(2, "0"))))), body);
-  const starts = new Map(groups.map((group) => [group.start, group]));
+    h("thead", null, h("tr", null, h("th", { scope: "col" }, h("span", { class: "unseen" }, "Day")), clock.map((hour) => h("th", { scope: "col" }, String(hour).padStart(2, "0"))))), body);
+  const starts = new Map(hours.map((one) => [one.start, one]));
   const tell = (cell) => {
-    const group = starts.get(cell.dataset.start);
-    told.textContent = `${format.minute(group.start, zone)}: ${label} ${text(metric, group[metric])}${metric === "jobs" ? "" : `, ${format.count(group.jobs)} jobs`}`;
+    const one = starts.get(cell.dataset.start);
+    const twice = one.again ? `, clocks set back, ${format.hours(Date.parse(one.to) - Date.parse(one.from))} in all` : "";
+    told.textContent = `${format.minute(one.start, zone)}${twice}: ${label} ${text(metric, one[metric])}${metric === "jobs" ? "" : `, ${format.count(one.jobs)} jobs`}`;
   };
   const pick = (cell) => {
-    const from = new Date(cell.dataset.start);
-    choose(from.toISOString(), new Date(from.getTime() + 3_600_000).toISOString());
+    const { from, to } = starts.get(cell.dataset.start);
+    choose(new Date(from).toISOString(), new Date(to).toISOString());
   };
   body.querySelector("[data-start]")?.setAttribute("tabindex", "0");
   const cellOf = (event) => event.target.closest("[data-start]");

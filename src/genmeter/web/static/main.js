@@ -17,6 +17,7 @@ const VIEWS = {
   models: ["Models", cutBy("model", "Models")],
   endpoints: ["Endpoints", cutBy("endpoint", "Endpoints")],
   tiers: ["Tiers", cutBy("tier", "Tiers")],
+  skus: ["SKUs", cutBy("sku", "SKUs")],
   codes: ["Codes", cutBy("code", "Codes")],
   captcha: ["Captcha providers", cutBy("captchaProvider", "Captcha providers")],
   records: ["Records", records.show],
@@ -94,6 +95,8 @@ function render() {
   const content = [show(view)].flat();
   main.append(h("h1", { class: WITHOUT_BAR.includes(name) ? null : "unseen" }, title), ...(WITHOUT_BAR.includes(name) ? [] : [bar(params, view.meta)]), ...content);
   app.replaceChildren(frame(name, view), main);
+  const [views, here] = ["nav.views", "nav.views [aria-current]"].map((one) => app.querySelector(one));
+  if (here) views.scrollLeft = here.offsetLeft - views.offsetLeft - (views.clientWidth - here.offsetWidth) / 2; // where they are a row
   if (focused) app.querySelector(focused)?.focus({ preventScroll: true });
   if (shown !== name) scrollTo(0, 0);
   shown = name;

@@ -1,7 +1,7 @@
 // How it goes: the figures beside the period before, outcomes and durations over time, the newest.
 
 import { follow, query, rows } from "./api.js";
-import { added, go, href, matches, question } from "./address.js";
+import { go, href, matches, only, question } from "./address.js";
 import { OUTCOMES, lines, stacked } from "./charts.js";
 import { h } from "./dom.js";
 import * as format from "./format.js";
@@ -29,7 +29,7 @@ async function figures(view, signal) {
     item("Service rate", "service_rate", format.percent, 1, { points: true, title: "2xx of all jobs but those a client got wrong" }),
     item("Median", "p50", format.duration, -1, { title: "p50: half of all jobs took no longer" }),
     item("p95", "p95", format.duration, -1, { title: "95 of 100 jobs took no longer" }),
-    item("Throttled", "throttled", format.count, -1, { href: href(view.name, added(view.params, "code", "429")), title: "429; show only these" }),
+    item("Throttled", "throttled", format.count, -1, { href: href(view.name, only("code", 429)), title: "429; show only these" }),
     figure({ name: "Captcha tries a job", title: "Captcha attempts, by all providers together", text: format.ratio(attempts(total)), now: attempts(total), before: attempts(before),
       beforeText: format.ratio(attempts(before)), better: -1 }));
 }
@@ -70,6 +70,7 @@ function newest(view) {
   const state = h("span", { class: "state", role: "status" });
   const endsNow = Boolean(view.params.get("last")) || !view.params.get("to");
   const body = h("div");
+  const identity = identityOf(view);
   let records = [];
   let drawing = false;
   const draw = () => {
@@ -77,16 +78,23 @@ function newest(view) {
     if (view.signal.aborted) return;
     body.replaceChildren(records.length ? recordTable(view, records, { short: true }) : empty("No records yet.", "The next one appears here by itself."));
   };
+  // Asked for once the stream has its place: what is stored from then on comes by it.
+  let placed = () => {};
+  const following = endsNow ? new Promise((resolve) => (placed = resolve)) : null;
   const box = panel(view, "Newest records", async (signal) => {
+    await following;
+    const there = new Set(records);
     const answer = await rows(question(view.params, { limit: NEWEST }), signal);
     const known = new Set(answer.data.map(identity));
-    records = [...records.filter((one) => one.fresh && !known.has(identity(one))), ...answer.data].slice(0, NEWEST);
+    const since = records.filter((one) => !there.has(one) && !known.has(identity(one)));
+    records = [...since, ...answer.data].slice(0, NEWEST);
     draw();
     return body;
   }, { actions: [state, h("a", { href: href("records") }, "All records")] });
   if (endsNow) {
     const params = new URLSearchParams();
     for (const name of ["account", "bot"]) if (view.params.get(name)) params.set(name, view.params.get(name));
+    let told = false;
     follow(params, view.signal, (arrived) => {
       const mine = arrived.filter((one) => matches(one, view.params)).slice(-NEWEST);
       if (!mine.length) return;
@@ -95,12 +103,19 @@ function newest(view) {
       records = [...mine.reverse(), ...records.filter((one) => !again.has(identity(one)))].slice(0, NEWEST);
       if (!drawing) requestAnimationFrame(draw);
       drawing = true;
-    }, (now) => {
+    }, (now, goesOn) => {
       state.className = `state ${now}`;
       state.textContent = { live: "Live", waiting: "Connecting again …", off: "Not live" }[now];
+      if (told && now === "live" && !goesOn) box.refresh(); // what came meanwhile was in no stream
+      told = true;
+      placed();
     });
   }
   return box;
 }
 
-const identity = (one) => `${one.account ?? ""}\t${one.bot}\t${one.timestamp}\t${one.jobid}`;
+/** What tells a record from all others. Of one account, only those from the stream name it. */
+const identityOf = (view) => {
+  const account = view.account || view.own;
+  return (one) => `${one.account ?? account}\t${one.bot}\t${one.timestamp}\t${one.jobid}`;
+};

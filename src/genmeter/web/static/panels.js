@@ -29,7 +29,8 @@ export function panel(view, title, load, { actions = [], tall = false } = {}) {
     if (!view.signal.aborted) box.removeAttribute("aria-busy");
   };
   box.reload = () => run(false);
-  view.refreshes.push(() => run(true));
+  box.refresh = () => run(true);
+  view.refreshes.push(box.refresh);
   run(false);
   return box;
 }

@@ -1,7 +1,7 @@
 // The records themselves: a table that holds still while more arrive, each in full, all as a file.
 
 import { download, query, rows } from "./api.js";
-import { added, exact, href, note, question } from "./address.js";
+import { href, note, only, question } from "./address.js";
 import { copyButton, dialog, h, say } from "./dom.js";
 import * as format from "./format.js";
 import { noRecords, panel } from "./panels.js";
@@ -66,7 +66,7 @@ export const outcome = (code) =>
 
 /** A code with its mark, a link that filters by it. */
 export const codeLink = (view, code) =>
-  h("a", { class: `code ${outcome(code)}`, href: href(view.name, added(view.params, "code", exact(code))), title: "Show only these" }, String(code));
+  h("a", { class: `code ${outcome(code)}`, href: href(view.name, only("code", code)), title: "Show only these" }, String(code));
 
 /** Records as a table; a click on a value filters by it, on the time shows the whole record. */
 export function recordTable(view, records, { short = false } = {}) {
@@ -78,7 +78,7 @@ export function recordTable(view, records, { short = false } = {}) {
     const text = record[name];
     if (!text) return "";
     if (name === "captchaProviders") return text;
-    return h("a", { href: href(view.name, name === "bot" ? { bot: text, cursor: null } : added(view.params, name, exact(text))) }, text);
+    return h("a", { href: href(view.name, name === "bot" ? { bot: text, cursor: null } : only(name, text)) }, text);
   };
   const row = (record) => h("tr", { class: record.fresh ? "fresh" : null },
     h("th", { scope: "row" }, h("button", { type: "button", class: "plain", title: "Show the whole record",
