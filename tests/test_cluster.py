@@ -6,6 +6,7 @@ Two shards of two replicas; the first replica of a shard is the one that is used
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,27 @@ def test_a_replica_is_killed_while_32_clients_post_and_read(
             ids = [row["jobid"] for row in data]
             assert len(ids) == len(set(ids)), "counted twice"
             assert set(ids) >= poster.acknowledged
+
+
+def test_what_a_lost_replica_alone_had_is_given_to_another(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    first, second = cluster.shard(1)
+    changes = on_cluster(cluster)
+    table = f"{changes['clickhouse'].database}.records"
+    with running(tmp_path / "data", **changes) as service, ThreadPoolExecutor(1) as pool:
+        settled(service)
+        client = service.client(account=account_on(1))
+        client.record(job(jobid="before"))
+        second.query(f"SYSTEM STOP FETCHES {table}")
+        try:
+            sent = pool.submit(client.send, [job(jobid="j")])
+            soon(lambda: first.query(f"SELECT count() FROM {table}") == "2\n", "the first has it")
+            first.kill()
+            assert sent.result().status_code == 200
+            assert total(client) == 2
+        finally:
+            second.query(f"SYSTEM START FETCHES {table}")
 
 
 def test_a_shard_that_is_down_fails_plainly_and_the_other_goes_on(

@@ -174,7 +174,8 @@ class ClickHouse:
         A replica that fails may have stored them all the same; the next one is given them too.
         Then the other replicas that are well get ``REPLICATE_S`` to fetch them, so that one that
         takes over has all that was acknowledged; a slower one is behind from then on, and nobody
-        waits for it.
+        waits for it. Where the replica that took them is lost meanwhile, another is given them:
+        there may be nobody left to fetch them from.
         """
         statement = f"INSERT INTO {table} ({', '.join(columns)}) FORMAT JSONEachRow"
         no_longer = time.monotonic() + self._timeout_s
@@ -188,17 +189,25 @@ class ClickHouse:
                         raise
                     time.sleep(_POLL_MOST_S)
 
-        self._on_one(shard, insert, pass_over=_NOT_THIS_REPLICA, took=True)
-        give_up = time.monotonic() + REPLICATE_S
-        for member in self._members:
-            if member.shard == shard and member is not self._took[shard]:
-                self._await(member, witnesses, give_up)
+        while True:
+            self._on_one(shard, insert, pass_over=_NOT_THIS_REPLICA, took=True)
+            taker = self._took[shard]
+            give_up = time.monotonic() + REPLICATE_S
+            for member in self._members:
+                if member.shard == shard and member is not taker:
+                    self._await(member, taker, witnesses, give_up)
+            if taker.state is not State.AWAY:
+                return
+            if time.monotonic() > no_longer:
+                raise taker.trouble
 
-    def _await(self, member: _Member, witnesses: Sequence[str], give_up: float) -> None:
-        """Wait until a replica that is well has what the witnesses tell of."""
+    def _await(
+        self, member: _Member, taker: _Member, witnesses: Sequence[str], give_up: float
+    ) -> None:
+        """Wait until a replica that is well has what witnesses tell of, or ``taker`` is lost."""
         pause = _POLL_S
         for witness in witnesses:
-            while member.awaited:
+            while member.awaited and taker.state is not State.AWAY:
                 try:
                     if int(member.server.text(witness)):
                         break
@@ -206,11 +215,20 @@ class ClickHouse:
                     self._lost(member, error)
                 except EngineError as error:
                     self._lost(member, error, State.BEHIND)
-                if time.monotonic() > give_up:
+                if time.monotonic() > give_up and self._answers(taker):
                     late = EngineError(f"a record did not reach it in {REPLICATE_S:.0f} seconds")
                     self._lost(member, late, State.BEHIND)
                 time.sleep(pause)
                 pause = min(2 * pause, _POLL_MOST_S)
+
+    def _answers(self, member: _Member) -> bool:
+        """Whether a replica is there; it is lost if not."""
+        try:
+            member.server.text("SELECT 1")
+        except EngineError as error:
+            self._lost(member, error)
+            return False
+        return True
 
     def close(self) -> None:
         """Close all connections."""
