@@ -10,13 +10,12 @@ import time
 from collections.abc import Generator
 from pathlib import Path
 
-from chdb import _chdb
-
 from bench.plan import DAY_ROWS
 from genmeter import sql
 from genmeter.bots import fields
 from genmeter.clock import now_ms
 from genmeter.engine import Engine
+from genmeter.engine.driver import connect
 from genmeter.engine.embedded import Embedded
 from genmeter.query import Question
 from genmeter.store import Store
@@ -148,7 +147,7 @@ def last_rows(folder: Path, question: Question, repeats: int) -> list[float]:
 
 
 def _time(folder: Path, statement: str, repeats: int) -> list[float]:
-    handle = _chdb.connect(str(folder))  # type: ignore[attr-defined]
+    handle = connect(str(folder))
     try:
         seconds = []
         for number in range(repeats + 2):

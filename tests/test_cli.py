@@ -282,6 +282,12 @@ def test_without_the_server_parts_the_command_says_what_to_install() -> None:
     assert "Traceback" not in serve.stderr
 
 
+def test_a_server_holds_nothing_in_memory_that_nobody_asked_for() -> None:
+    code = "import sys, genmeter.server, genmeter.engine.embedded; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"chdb", "pyarrow", "numpy"} & set(ran.stdout.split())
+
+
 def test_a_backup_says_what_is_wrong(tmp_path: Path) -> None:
     none = genmeter("backup", str(tmp_path / "copy"), "--data", str(tmp_path / "nothing"))
     assert (none.returncode, len(told(none))) == (1, 1)

@@ -20,9 +20,8 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
-from chdb import _chdb
-
 from genmeter.engine import LIMIT_CODES, TABLE_SETTINGS, Server, error_code, settings_clause
+from genmeter.engine.driver import connect
 from genmeter.errors import EngineError, EngineLimitError, FolderBusyError, StartError
 from genmeter.sql import TABLE, Layout
 
@@ -34,8 +33,6 @@ _ALL_THREADS: Final = ", max_threads_min_free_memory_per_thread = 0"
 is mostly copied and gains nothing by more."""
 
 _NOT_IN_PATHS: Final = "?&%#*{}[]'\"\\"
-
-_connect: Final[Any] = _chdb.connect  # type: ignore[attr-defined]
 
 
 class Embedded:
@@ -84,7 +81,7 @@ class Embedded:
         )
         self._lock = _lock(folder / "lock")
         try:
-            self._anchor: Any = _connect(self._address)
+            self._anchor: Any = connect(self._address)
         except RuntimeError as error:
             self._lock.close()
             raise StartError(
@@ -164,7 +161,7 @@ class Embedded:
             try:
                 handle = self._idle.pop()
             except IndexError:
-                handle = _connect(self._address)
+                handle = connect(self._address)
             try:
                 yield handle
             except BaseException:

@@ -1,0 +1,34 @@
+"""chDB's compiled half, by itself.
+
+Its package would also import pyarrow and numpy, for results nobody here asks for: 45 MB that an
+idle service does not have, and a third of a second of each start.
+"""
+
+import ctypes
+import importlib.util
+import os
+import sys
+from importlib.machinery import ExtensionFileLoader
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+
+def _load() -> ModuleType:
+    package = importlib.util.find_spec("chdb")
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError("No module named 'chdb'", name="chdb")
+    path = str(Path(package.origin).with_name("_chdb.abi3.so"))
+    if sys.platform == "linux":
+        # As the package does it: its memory functions stay its own, whatever else is loaded.
+        ctypes.CDLL(path, mode=sys.getdlopenflags() | os.RTLD_DEEPBIND)
+    loader = ExtensionFileLoader("chdb._chdb", path)
+    spec = importlib.util.spec_from_file_location("chdb._chdb", path, loader=loader)
+    assert spec is not None  # noqa: S101  # there is a loader
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+connect: Final[Any] = _load().connect
+"""A handle on the engine over a folder, by its address."""
