@@ -2,11 +2,14 @@
 
 import pytest
 
+from genmeter.clock import DAY_MS
 from genmeter.errors import EngineError
 from genmeter.lines import Kind
-from genmeter.lister import _rows
+from genmeter.lister import Lister, _rows
 from genmeter.listing import Listing
-from genmeter.selection import Selection
+from genmeter.selection import Filter, Pattern, Selection
+from genmeter.shards import Run
+from tests.support import NOON_MS, Running, job
 
 LISTING = Listing(selection=Selection(account="a", start_ms=0, end_ms=9, timezone="UTC"))
 ROWS: dict[Kind, bytes] = {
@@ -42,3 +45,42 @@ def test_a_row_that_is_cut_is_no_row(kind: Kind) -> None:
     for size in range(1, len(ROWS[kind])):
         with pytest.raises(EngineError, match="broke off"):
             _rows(ROWS[kind] + ROWS[kind][:size], kind, LISTING)
+
+
+@pytest.mark.engines("embedded", "server", "cluster")
+@pytest.mark.parametrize("newest_first", [True, False])
+@pytest.mark.parametrize("account", ["one", "all"])
+def test_a_whole_range_is_its_slices(service: Running, newest_first: bool, account: str) -> None:
+    """Wherever it is cut: in the middle of a day, of a minute, of records of one millisecond."""
+    first, second = service.client(), service.client()
+    sent = [
+        job(NOON_MS - ago, jobid=f"{n}", bot=bot, config=first.account)
+        for ago in (0, 1, 59_000, 61_000, DAY_MS, 40 * DAY_MS)
+        for n in range(4)
+        for bot in ("kling", "luma")
+    ]
+    for client in (first, second):
+        client.record(*sent, *sent[:5])
+    selection = Selection(
+        account=None if account == "all" else first.account,
+        start_ms=NOON_MS - 60 * DAY_MS,
+        end_ms=NOON_MS + DAY_MS,
+        timezone="UTC",
+        filters=(Filter(dimension="config", patterns=(Pattern("exact", first.account),)),),
+    )
+    listing = Listing(selection=selection, newest_first=newest_first)
+    run = Run(now_ms=NOON_MS, oldest_ms=0, mark="slices")
+
+    def rows(slice_rows: int) -> list[bytes]:
+        lister = Lister(service.service.shards, slice_rows=slice_rows)
+        return list(lister.rows(listing, "tsv", run))
+
+    (whole,) = rows(1000)
+    lines = whole.splitlines(keepends=True)
+    assert len(lines) == len(sent) * (2 if account == "all" else 1)
+    times = [int(line.split(b"\t")[0]) for line in lines]
+    assert times == sorted(times, reverse=newest_first)
+    for slice_rows in (3, 16):
+        slices = rows(slice_rows)
+        assert b"".join(slices) == whole
+        assert max(text.count(b"\n") for text in slices) <= slice_rows

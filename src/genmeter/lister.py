@@ -5,10 +5,11 @@ row's place. So the thousandth page costs what the first does, and the whole ran
 rows.
 """
 
+from collections import Counter, deque
 from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -17,12 +18,26 @@ from genmeter.clock import DAY_MS
 from genmeter.errors import EngineError
 from genmeter.lines import Kind, place_of
 from genmeter.listing import Listing, Place
+from genmeter.portions import cuts
 from genmeter.shards import Run, Shards
 
 SLICE: Final = 200_000
 """How many rows of a long listing are asked for at a time: what bounds the engine's memory."""
 
 _REACHES_MS: Final = (8 * DAY_MS, 64 * DAY_MS, None)
+
+
+_STEP_MS: Final = 60_000
+_STEPS: Final = 5000
+"""How finely the records of a whole range are counted, to cut it into slices."""
+
+
+class _Slice(NamedTuple):
+    """Rows, the listing that is left, if any, and whether more rows are known to come."""
+
+    text: bytes
+    left: Listing | None
+    cut: bool
 
 
 class Lister:
@@ -40,7 +55,8 @@ class Lister:
         rest, last = listing.limit, None
         left: Listing | None = listing
         while left is not None:
-            text, left, cut = self._slice(left, kind, rest, run)
+            bound = self._bound(left, rest, run)
+            text, left, cut = self._slice(left, kind, rest, bound, run)
             if not rest:  # only to see whether there is more
                 if cut:
                     return last
@@ -54,21 +70,28 @@ class Lister:
 
     def _all(self, listing: Listing, kind: Kind, run: Run) -> Generator[bytes, None, None]:
         """The whole range. A slice is read while the one before it is worked on."""
+        bounds = self._bounds(listing, run)
         with ThreadPoolExecutor(1, "lister") as ahead:
-            coming = ahead.submit(self._slice, listing, kind, self._slice_rows, run)
+
+            def read(left: Listing) -> Future[_Slice]:
+                bound = bounds[0] if bounds else None
+                return ahead.submit(self._slice, left, kind, self._slice_rows, bound, run)
+
             left: Listing | None = listing
+            coming = read(listing)
             while left is not None:
-                text, left, _ = coming.result()
+                text, left, cut = coming.result()
+                if bounds and not cut:
+                    bounds.popleft()
                 if left is not None:
-                    coming = ahead.submit(self._slice, left, kind, self._slice_rows, run)
+                    coming = read(left)
                 if text:
                     yield text
 
     def _slice(
-        self, listing: Listing, kind: Kind, wanted: int, run: Run
-    ) -> tuple[bytes, Listing | None, bool]:
-        """The next rows, at most ``wanted``; what is left, and whether more is known to come."""
-        bound = self._bound(listing, wanted, run)
+        self, listing: Listing, kind: Kind, wanted: int, bound: int | None, run: Run
+    ) -> _Slice:
+        """The next rows, at most ``wanted``, up to a ``neg_ms`` where one is given."""
         make = partial(sql_selection.rows, listing, kind, most=wanted + 1)
         read = self._shards.lines(sql_selection.part(listing, bound), run, make)
         texts = [_rows(text, kind, listing) for text in read]
@@ -76,8 +99,26 @@ class Lister:
         if (beyond := text.count(b"\n") - wanted) > 0:
             text = _without_last(text, beyond)
             after = _last(kind, text, listing) if text else listing.after
-            return text, msgspec.structs.replace(listing, after=after), True
-        return text, None if bound is None else _beyond(listing, bound), False
+            return _Slice(text, msgspec.structs.replace(listing, after=after), True)
+        return _Slice(text, None if bound is None else _beyond(listing, bound), False)
+
+    def _bounds(self, listing: Listing, run: Run) -> deque[int]:
+        """Where to cut the whole range, each a ``neg_ms``: slices then need no limit.
+
+        One scan tells them all; to find each by itself would take half as long as its rows.
+        """
+        length_ms = listing.selection.end_ms - listing.selection.start_ms
+        step_ms = max(_STEP_MS, length_ms // _STEPS)
+        make = partial(sql_selection.counts, listing, step_ms=step_ms)
+        counts: Counter[int] = Counter()
+        for answer in self._shards.ask(sql_selection.part(listing, None), run, make):
+            for line in answer.split(b"\n"):
+                if line:
+                    step, count = line.split(b"\t")
+                    counts[int(step) * step_ms] += int(count)
+        in_order = sorted(counts.items(), reverse=listing.newest_first)
+        moments = cuts(in_order, step_ms, self._slice_rows, backwards=listing.newest_first)
+        return deque(-moment if listing.newest_first else 1 - moment for moment in moments)
 
     def _bound(self, listing: Listing, wanted: int, run: Run) -> int | None:
         """A ``neg_ms`` that the next ``wanted`` rows do not go past, or None.

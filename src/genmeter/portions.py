@@ -1,4 +1,4 @@
-"""Many accounts' records of some time -> portions that an engine goes through in seconds. Pure."""
+"""Many records of some time -> portions that an engine goes through in seconds. Pure."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -29,6 +29,25 @@ def portions(
         records += count
     if together:
         yield from _cut(tuple(together), start_ms, end_ms, records, most)
+
+
+def cuts(
+    counts: Iterable[tuple[int, int]], step_ms: int, most: int, *, backwards: bool
+) -> Iterator[int]:
+    """The moments to cut a time at, so that there are about ``most`` records between two.
+
+    ``counts`` has the beginnings of steps of ``step_ms``, in their order or ``backwards``, with how
+    many records each has. A step with too many is cut into equal times.
+    """
+    held = 0
+    for start, count in counts:
+        near, far = (start + step_ms, start) if backwards else (start, start + step_ms)
+        if held and held + count > most:
+            yield near
+            held = 0
+        pieces = math.ceil(count / most)
+        yield from (near + (far - near) * n // pieces for n in range(1, pieces))
+        held += count // pieces
 
 
 def _cut(

@@ -266,6 +266,13 @@ def nth(listing: Listing, pieces: Sequence[Piece], *, skip: int, reach_ms: int |
     return f"SELECT neg_ms FROM {source} ORDER BY neg_ms{direction} LIMIT 1 OFFSET {skip:d}"
 
 
+def counts(listing: Listing, pieces: Sequence[Piece], *, step_ms: int) -> str:
+    """How many records a listing has in each ``step_ms`` since 1970, equal ones more than once."""
+    whole = (Piece(start_ms=pieces[0].start_ms, end_ms=pieces[-1].end_ms, settled=True),)
+    source = sql.source((), condition(listing.selection), whole)
+    return f"SELECT intDiv(neg_ms, {-step_ms:d}) AS step, count() FROM {source} GROUP BY step"
+
+
 def part(listing: Listing, bound: int | None) -> Selection:
     """The records of a listing that are still to come, up to a ``neg_ms`` where one is given."""
     start_ms, end_ms = listing.selection.start_ms, listing.selection.end_ms
