@@ -37,7 +37,7 @@ def wait_for(service: Running, number: int) -> None:
 def endless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every question about figures and rows takes for ever."""
     monkeypatch.setattr(sql_selection, "figures", lambda *_, **__: ENDLESS)
-    monkeypatch.setattr(sql_selection, "nth", lambda *_, **__: ENDLESS)
+    monkeypatch.setattr(sql_selection, "counts", lambda *_, **__: ENDLESS)
 
 
 def test_a_question_that_was_ended_between_two_statements_begins_no_more(service: Running) -> None:

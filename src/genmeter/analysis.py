@@ -6,7 +6,7 @@ import msgspec
 
 from genmeter import metrics, periods, selection
 from genmeter.errors import LimitError
-from genmeter.metrics import Metric
+from genmeter.metrics import Metric, percentile
 from genmeter.parameters import Parameters, quoted
 from genmeter.selection import DIMENSIONS, Asking, Dimension, Selection
 
@@ -55,6 +55,12 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True):
         names = {metric.name for metric in self.metrics}
         ranks = [order for order in self.order if order.key in names]
         return ranks[0] if ranks else Order(self.metrics[0].name, descending=True)
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether its figures are made of sums alone, which those of several groups add up to."""
+        needs = (name for metric in self.metrics for name in metric.needs)
+        return all(percentile(name) is None for name in needs)
 
     def ranking(self) -> "Analysis":
         """What says which groups are the top ones: the whole range, and the one metric."""

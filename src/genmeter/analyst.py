@@ -5,6 +5,7 @@ is put to every shard and its answers are made one here: sums are added up, and 
 anew from how many jobs took how long.
 """
 
+import contextlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import partial
@@ -13,7 +14,18 @@ from typing import Final
 from genmeter import sql_selection
 from genmeter.analysis import Analysis
 from genmeter.errors import LimitError
-from genmeter.figures import Figures, Groups, Key, buckets, merge, percentiles, top, value_of
+from genmeter.figures import (
+    Figures,
+    Groups,
+    Key,
+    buckets,
+    merge,
+    percentiles,
+    rest_as_one,
+    top,
+    value_of,
+    without_buckets,
+)
 from genmeter.metrics import Sums, percentile
 from genmeter.selection import Dimension, Selection
 from genmeter.shards import Run, Shards
@@ -43,12 +55,12 @@ class Analyst:
 
         The groups told apart are those of the range in both.
         """
-        keep = None
+        keep: Sequence[Key] | None = None
         if analysis.top:
-            ranking = analysis.ranking()
-            counted = self._count(ranking, run, None, max(self._most, _MOST_RANKED))
-            keep = top(ranking, counted.groups)
-        found = [self._count(analysis, run, keep, self._most)]
+            first, keep = self._top(analysis, run)
+        else:
+            first = self._count(analysis, run, None, self._most)
+        found = [first]
         if analysis.previous:
             found.append(self._count(analysis.of_previous(), run, keep, self._most))
         return found
@@ -93,6 +105,28 @@ class Analyst:
                 as_text = dimension.kind in ("text", "provider")
                 found[dimension.name] |= texts if as_text else set(map(int, texts))
         return found
+
+    def _top(self, analysis: Analysis, run: Run) -> tuple[Figures, Sequence[Key]]:
+        """The top groups with the rest as one, and which groups these are.
+
+        Mostly there are few groups, and one scan tells it all: the top ones, and the rest added up.
+        Percentiles cannot be added up, and many groups are counted once to see which the top ones
+        are, and again with the rest under one key.
+        """
+        ranking = analysis.ranking()
+        few = len(analysis.edges) * (analysis.top or 0) <= self._most
+        if few and (analysis.adds_up or not analysis.edges):
+            with contextlib.suppress(LimitError):
+                every = self._count(analysis, run, None, self._most)
+                ranked = without_buckets(analysis, every.groups)
+                keep = top(ranking, ranked)
+                if len(keep) == len(ranked):
+                    return every, keep
+                if analysis.adds_up:
+                    return Figures(every.total, rest_as_one(analysis, every.groups, keep)), keep
+        counted = self._count(ranking, run, None, max(self._most, _MOST_RANKED))
+        keep = top(ranking, counted.groups)
+        return self._count(analysis, run, keep, self._most), keep
 
     def _count(
         self,

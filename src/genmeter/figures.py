@@ -1,5 +1,6 @@
 """Sums of groups -> the figures of an answer: filled, ordered, with a tail. Pure."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any, Final
@@ -78,6 +79,28 @@ def top(analysis: Analysis, groups: Groups) -> list[Key]:
         return _sorts(metric.value(groups[key]), rank.descending), *map(_sorts, key)
 
     return sorted(groups, key=by_rank)[: analysis.top]
+
+
+def without_buckets(analysis: Analysis, groups: Groups) -> Groups:
+    """Groups that add up, each over all of its buckets."""
+    if not analysis.edges:
+        return groups
+    return _merged(groups, lambda key: key[1:])
+
+
+def rest_as_one(analysis: Analysis, groups: Groups, keep: Iterable[Key]) -> Groups:
+    """Groups that add up, with those that are not kept as one, in each bucket."""
+    kept = set(keep)
+    other = (OTHER,) * len(analysis.group_by)
+    buckets = 1 if analysis.edges else 0
+    return _merged(groups, lambda key: key if key[buckets:] in kept else (*key[:buckets], *other))
+
+
+def _merged(groups: Groups, to: Callable[[Key], Key]) -> Groups:
+    apart: defaultdict[Key, list[Sums]] = defaultdict(list)
+    for key, sums in groups.items():
+        apart[to(key)].append(sums)
+    return {key: merge(parts, parts[0]) for key, parts in apart.items()}
 
 
 def present(analysis: Analysis, figures: Figures) -> Result:
