@@ -61,21 +61,25 @@ def test_records_move_to_more_shards_while_they_are_corrected(cluster: Cluster) 
     ]
     insert(old, *first)
     page = PAGE.read_text(encoding="utf-8").split("## Another number of shards")[1]
-    noted, a_month, the_rest = [
+    noted, a_month, the_rest, sync = [
         block.split("```")[0]
         .replace("genmeter2.", f"{names[1]}.")
         .replace("genmeter.records_all", f"{names[0]}.records")
-        for block in page.split("```sql\n")[1:4]
+        for block in page.split("```sql\n")[1:5]
     ]
     server = cluster.servers[0]
     version = server.query(noted).strip()
     # While records are moved others come, and corrections of moved ones.
     for month in ("202602", "202601", "202512"):
         server.query(a_month.replace("202611", month), insert_distributed_sync=1)
+    for each in cluster.servers:
+        each.query(sync)
     moved = answers(new)
     assert moved == answers(old)
     insert(old, first[0] | {"msec": 4321}, job(NOON_MS, account=ACCOUNTS[1], jobid="late"))
     server.query(the_rest.replace("1795362288947000", version), insert_distributed_sync=1)
+    for each in cluster.servers:
+        each.query(sync)
     assert answers(new) == answers(old) != moved
     here.close()
     there.close()
