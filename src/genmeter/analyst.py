@@ -9,7 +9,7 @@ import contextlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from genmeter import sql_selection
 from genmeter.analysis import Analysis
@@ -40,6 +40,15 @@ _MOST_RANKED: Final = 200_000
 _MOST_DURATIONS: Final = 5_000_000
 
 
+class Extent(NamedTuple):
+    """The number of records, when the earliest and the latest was, and the highest version."""
+
+    records: int
+    oldest: int
+    newest: int
+    version: int
+
+
 class Analyst:
     """Answers questions about ranges from what is on ``shards``.
 
@@ -65,19 +74,19 @@ class Analyst:
             found.append(self._count(analysis.of_previous(), run, keep, self._most))
         return found
 
-    def extent(self, selection: Selection, run: Run) -> tuple[int, int, int]:
-        """The number of records, when the earliest and when the latest was (0 and 0 of none)."""
+    def extent(self, selection: Selection, run: Run) -> Extent:
+        """How many records a selection has, and from when to when they are."""
         answers = self._shards.ask(selection, run, partial(sql_selection.extent, selection))
-        found = [[int(text) for text in answer.split(b"\t")] for answer in answers]
-        some = [one for one in found if one[0]]
+        found = [Extent(*map(int, answer.split(b"\t"))) for answer in answers]
+        some = [one for one in found if one.records]
         if not some:
-            return 0, 0, 0
-        return sum(n for n, _, _ in some), min(a for _, a, _ in some), max(b for *_, b in some)
-
-    def version(self, selection: Selection, run: Run) -> int:
-        """The highest version among a selection's records: any that comes later has a higher."""
-        answers = self._shards.ask(selection, run, partial(sql_selection.version, selection))
-        return max(map(int, answers))
+            return Extent(0, 0, 0, 0)
+        return Extent(
+            sum(one.records for one in some),
+            min(one.oldest for one in some),
+            max(one.newest for one in some),
+            max(one.version for one in some),
+        )
 
     def values(
         self,

@@ -122,8 +122,9 @@ class Inventory:
             last = self._answers.get(key)
         if last and last.state == state and last.holds(run.now_ms, run.oldest_ms):
             return last.meta
-        records, oldest, newest = self._analyst.extent(selection, run)
-        values, since_ms = self._values(key, selection, run)
+        # Before the values: those of every record that it tells of are then known.
+        records, oldest, newest, version = self._analyst.extent(selection, run)
+        values, since_ms = self._values(key, selection, run, version)
         accounts = values.pop("account", None)
         meta = Meta(
             account=selection.account,
@@ -147,11 +148,11 @@ class Inventory:
         return meta
 
     def _values(
-        self, key: _Whose, selection: Selection, run: Run
+        self, key: _Whose, selection: Selection, run: Run, version: int
     ) -> tuple[dict[str, list[int | str]], int]:
         """The values of each dimension, in order, and since when they have been added up.
 
-        ``account`` only where there may be several.
+        ``account`` only where there may be several; ``version`` is the highest of all records.
         """
         dimensions = [
             dimension
@@ -162,7 +163,6 @@ class Inventory:
             known = self._known.get(key)
         if known is None or run.now_ms - known.since_ms > _FRESH_MS:
             known = _Known(0, run.now_ms, {})
-        version = self._analyst.version(selection, run)
         if version:
             late = max(0, known.version - _LATE)
             found = self._analyst.values(selection, dimensions, run, after_version=late)

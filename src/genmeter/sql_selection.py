@@ -374,14 +374,9 @@ def arrivals(
 
 
 def extent(selection: Selection, pieces: Sequence[Piece]) -> str:
-    """How many records there are, when the earliest and the latest was."""
-    source = sql.source(["neg_ms"], condition(selection), pieces)
-    return f"SELECT count(), -max(neg_ms), -min(neg_ms) FROM {source}"
-
-
-def version(selection: Selection, pieces: Sequence[Piece]) -> str:
-    """The highest version among a selection's records."""
-    return f"SELECT max(version) FROM {sql.source(['version'], condition(selection), pieces)}"
+    """How many records there are, when the earliest and the latest was, and the highest version."""
+    source = sql.source(["neg_ms", "version"], condition(selection), pieces)
+    return f"SELECT count(), -max(neg_ms), -min(neg_ms), max(version) FROM {source}"
 
 
 SEPARATOR: Final = "\x01"

@@ -1,5 +1,6 @@
 """PostgreSQL as an operator runs it: a role with a password and a schema of its own; TLS."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -149,8 +150,10 @@ class Postgres(ServerProcess):
 
     def _signal(self, number: signal.Signals) -> None:
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        for pid in (self.pid, *map(int, children)):
-            os.kill(pid, number)
+        os.kill(self.pid, number)
+        for pid in map(int, children):
+            with contextlib.suppress(ProcessLookupError):  # of a connection that ended meanwhile
+                os.kill(pid, number)
 
     def _give(self, path: Path) -> None:
         """Let the server's user alone have ``path``."""
