@@ -1,7 +1,8 @@
 """An engine that other things happen around, for what is known of records stored twice."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -44,16 +45,9 @@ class Hooked:
         self.before_fetch(statement)
         return self._engine.fetch(statement, shard)
 
-    def insert(
-        self,
-        table: str,
-        columns: Mapping[str, str],
-        rows: bytes,
-        shard: int = 0,
-        witnesses: Sequence[str] = (),
-    ) -> None:
+    def insert(self, *given: Any, **named: Any) -> None:
         self.around_insert()
-        self._engine.insert(table, columns, rows, shard, witnesses)
+        self._engine.insert(*given, **named)
         self.around_insert()
 
     def empty(self) -> None:

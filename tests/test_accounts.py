@@ -2,7 +2,9 @@
 
 import hashlib
 import re
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -11,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from genmeter.accounts import Accounts, Token
+from genmeter.accounts import Accounts, Token, _share_sqlite
 from genmeter.errors import AccountsError, BadRequestError, ForbiddenError, StartError
 from tests.databases import Database
 
@@ -195,6 +197,19 @@ def test_other_faults_one_by_one(accounts: Accounts) -> None:
         assert faults(accounts, "a", ["read"], name=name)[0].startswith("name must be at most 200")
     for days in (0, -1, 36_500.1, float("nan"), float("inf")):
         assert faults(accounts, "a", ["read"], expires_days=days)[0].startswith("expires must be")
+
+
+def test_what_waiting_does_not_mend_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "db")) as made:
+        made.execute("CREATE TABLE t (x)")
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it waits"))
+    with (
+        closing(sqlite3.connect(f"file:{tmp_path / 'db'}?mode=ro", uri=True)) as read_only,
+        pytest.raises(sqlite3.OperationalError, match="readonly"),
+    ):
+        _share_sqlite(read_only, None)
 
 
 def test_many_may_start_at_once(database: Database) -> None:

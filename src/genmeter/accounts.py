@@ -302,9 +302,9 @@ def _share_sqlite(connection: object, _record: object) -> None:
         try:
             cursor.execute("PRAGMA journal_mode = WAL")
             break
-        except sqlite3.OperationalError:
+        except sqlite3.OperationalError as error:
             # Of several who turn a new database to WAL, all but one are refused at once.
-            if time.monotonic() > give_up:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
                 raise
             time.sleep(0.01)
     cursor.execute("PRAGMA synchronous = FULL")

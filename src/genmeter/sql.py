@@ -61,7 +61,7 @@ TIMESTAMP: Final = (
 )
 """Arguments of a ``concat`` that write a record's time in ISO 8601 (C10).
 
-Each function in a statement costs a small question some 0.1 ms, so there are as few as can be.
+Each function in a statement costs a small question up to 0.1 ms, so there are few.
 """
 
 

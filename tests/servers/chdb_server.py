@@ -11,10 +11,10 @@ import threading
 from collections.abc import Generator, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
-from chdb import _chdb
+from genmeter.engine.driver import connect
 
 DATABASE: Final = "genmeter"
 _NO_SETTINGS: Final = frozenset({"database", "default_format", "query", "wait_end_of_query"})
@@ -22,13 +22,13 @@ _NO_SETTINGS: Final = frozenset({"database", "default_format", "query", "wait_en
 
 def serve(folder: Path, port: int) -> None:
     """Answer statements until the process ends."""
-    anchor: Any = _chdb.connect(str(folder))  # type: ignore[attr-defined]
+    anchor = connect(str(folder))
     anchor.query(f"CREATE DATABASE IF NOT EXISTS {DATABASE}")
     inserting = threading.Lock()
 
     def run(parameters: dict[str, str], body: bytes) -> Generator[bytes, None, None]:
         """The blocks of an answer; what is not a SELECT is one."""
-        handle: Any = _chdb.connect(str(folder))  # type: ignore[attr-defined]
+        handle = connect(str(folder))
         try:
             handle.query(f"USE {parameters.get('database', DATABASE)}")
             settings = [

@@ -1,7 +1,7 @@
 """chDB's compiled half, by itself.
 
-Its package would also import pyarrow and numpy, for results nobody here asks for: 45 MB that an
-idle service does not have, and a third of a second of each start.
+Its package would also import pyarrow and numpy, for results nobody here asks for: 40 MB of an idle
+service, and more than half of what the import takes.
 """
 
 import ctypes
