@@ -50,7 +50,14 @@ class Client:
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> Reply:
         """The whole answer to a GET."""
-        request = self._request(path, headers or {})
+        return self._reply(self._request("GET", path, headers or {}))
+
+    def post(self, path: str, body: bytes) -> Reply:
+        """The whole answer to a POST of JSON."""
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+        return self._reply(self._request("POST", path, headers) + body)
+
+    def _reply(self, request: bytes) -> Reply:
         started = time.perf_counter()
         self._socket.sendall(request)
         end = self._receive(0)
@@ -68,10 +75,10 @@ class Client:
             body = _joined(body)
         return Reply(status, head, body, first_s, total_s)
 
-    def _request(self, path: str, headers: Mapping[str, str]) -> bytes:
+    def _request(self, method: str, path: str, headers: Mapping[str, str]) -> bytes:
         more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         return (
-            f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
             f"Authorization: Bearer {self._token}\r\nAccept-Encoding: identity\r\n{more}\r\n"
         ).encode()
 

@@ -117,6 +117,7 @@ def measure(plan: Plan, peer: Peer | None, end_ms: int, report: Report) -> None:
         _unchanged(sides, asked)
         _pages(sides, asked)
         _export(sides, asked)
+        _meta_of_more(sides, asked)
         report.add(
             Line("most memory in these questions", f"{server.memory_mb('VmHWM'):.0f} MB"),
             questions_most_mb=server.memory_mb("VmHWM"),
@@ -255,6 +256,24 @@ def _meta(sides: _Sides, asked: _Asked) -> None:
     again = [sides.get(path).total_s for _ in range(_WARM_UP + sides.plan.repeats)][_WARM_UP:]
     sides.add(f"what there is of {asked.account}, first asked", "meta_first", ours_s, theirs)
     sides.add("  the same again, nothing new", "meta", again, [], 50)
+
+
+def _meta_of_more(sides: _Sides, asked: _Asked) -> None:
+    """What there is to ask about after each of some inserts, as a form finds it in use.
+
+    They are of a record that is there, as it is, so that the stores go on having the same.
+    """
+    path = f"{_PATH}meta?account={asked.account}"
+    print(f"questions: {path} after inserts", flush=True)
+    rows = json.loads(sides.get(f"{_PATH}rows?account={asked.account}&limit=1").body)["data"]
+    record = json.dumps(rows[0] | {"account": asked.account}).encode()
+    took = []
+    for _ in range(_WARM_UP + sides.plan.repeats):
+        reply = sides.client.post("/v2/account/stats", record)
+        if reply.status != 200:
+            raise processes.ProcessError(f"genmeter answered {reply.status} to a record")
+        took.append(sides.get(path).total_s)
+    sides.add("what there is, after an insert", "meta_of_more", took[_WARM_UP:], [], 50)
 
 
 def _unchanged(sides: _Sides, asked: _Asked) -> None:

@@ -7,7 +7,7 @@ anew from how many jobs took how long.
 
 import contextlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -49,6 +49,19 @@ class Extent(NamedTuple):
     version: int
 
 
+def together(extents: Iterable[Extent]) -> Extent:
+    """The extent of records that have these."""
+    some = [one for one in extents if one.records]
+    if not some:
+        return Extent(0, 0, 0, 0)
+    return Extent(
+        sum(one.records for one in some),
+        min(one.oldest for one in some),
+        max(one.newest for one in some),
+        max(one.version for one in some),
+    )
+
+
 class Analyst:
     """Answers questions about ranges from what is on ``shards``.
 
@@ -76,17 +89,11 @@ class Analyst:
 
     def extent(self, selection: Selection, run: Run) -> Extent:
         """How many records a selection has, and from when to when they are."""
+        if selection.start_ms >= selection.end_ms:
+            return together([])
         answers = self._shards.ask(selection, run, partial(sql_selection.extent, selection))
         found = [Extent(*map(int, answer.split(b"\t"))) for answer in answers]
-        some = [one for one in found if one.records]
-        if not some:
-            return Extent(0, 0, 0, 0)
-        return Extent(
-            sum(one.records for one in some),
-            min(one.oldest for one in some),
-            max(one.newest for one in some),
-            max(one.version for one in some),
-        )
+        return together(found)
 
     def values(
         self,

@@ -1,31 +1,39 @@
 """What there is to ask about: everything a form needs, as ``/v2/account/stats/meta`` answers it."""
 
 import threading
-from typing import Annotated, Final, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Final, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Meta as About
 
 from genmeter.analysis import MAX_GROUP_BY, MAX_METRICS, MAX_TOP
-from genmeter.analyst import MAX_VALUES, Analyst
+from genmeter.analyst import MAX_VALUES, Analyst, Extent, together
 from genmeter.bots import BOTS
-from genmeter.clock import iso
+from genmeter.clock import DAY_MS, iso
 from genmeter.formats import FORMATS
 from genmeter.metrics import METRICS, PERCENTILES_HELP
 from genmeter.periods import INTERVALS
 from genmeter.query import MAX_LIMIT
 from genmeter.selection import DIMENSIONS, Filter, Selection
-from genmeter.shards import Run
+from genmeter.shards import Lasting, Run, Shards
 
 _KEPT: Final = 1000
 """How many accounts' values are remembered."""
 
-_FRESH_MS: Final = 3_600_000
-"""How long values that no record has any more may still be named."""
-
 _LATE: Final = 60_000_000
 """How far below the highest version records are looked at again, a minute of them: over servers a
 version may be stored after a higher one."""
+
+
+class _Found(NamedTuple):
+    """The number of records, when the earliest and the latest was, and values in their order."""
+
+    records: int
+    oldest: int
+    newest: int
+    values: dict[str, list[int | str]]
+
 
 _Whose = tuple[str | None, tuple[Filter, ...]]
 T = TypeVar("T")
@@ -70,41 +78,47 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     records: int
 
 
-class _Known(msgspec.Struct):
-    """The values of one selection, as far as records up to ``version`` have them."""
+class _Known(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found of a selection on a UTC day, in days since 1970.
 
-    version: int
-    since_ms: int
-    values: dict[str, set[int | str]]
-
-
-class _Answer(msgspec.Struct, frozen=True):
-    """An answer, the state of the records that it tells of, and when the earliest of them was.
-
-    Its values are as old as ``since_ms``.
+    ``extent`` is that of the records of ``lasting``; ``values`` are those of all records up to
+    ``version``.
     """
 
+    day: int
+    lasting: Lasting
+    extent: Extent
+    version: int
+    values: Mapping[str, frozenset[int | str]]
+
+
+class _Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer, and of the records it tells of: their state and when the earliest was."""
+
     meta: Meta
+    day: int
     state: str
     oldest: int
-    since_ms: int
 
-    def holds(self, now_ms: int, oldest_ms: int) -> bool:
+    def holds(self, run: Run) -> bool:
         """Whether time alone has not made it wrong."""
-        past = self.meta.records and self.oldest < oldest_ms
-        return not past and now_ms - self.since_ms <= _FRESH_MS
+        past = self.meta.records and self.oldest < run.oldest_ms
+        return not past and self.day == run.now_ms // DAY_MS
 
 
 class Inventory:
-    """Answers what there is, and remembers the values that records have.
+    """Answers what there is, and remembers what was found, for a form asks each time it opens.
 
-    Once known, only records that have come since are looked at, and nothing where none have, so
-    that a form can ask each time it opens. Values that no record has any more are named for an hour
-    at the most.
+    Where this process alone writes, times that nothing is inserted into any more are not looked at
+    again; elsewhere only records that have come since are looked at for their values. What is
+    remembered is of one UTC day: so long may values be named that no record has any more.
     """
 
-    def __init__(self, analyst: Analyst, limits: Limits, retention_days: int) -> None:
+    def __init__(
+        self, analyst: Analyst, shards: Shards, limits: Limits, retention_days: int
+    ) -> None:
         self._analyst = analyst
+        self._shards = shards
         self._limits = limits
         self._retention_days = retention_days
         self._known: dict[_Whose, _Known] = {}
@@ -120,11 +134,9 @@ class Inventory:
         key = (selection.account, selection.accounts)
         with self._lock:
             last = self._answers.get(key)
-        if last and last.state == state and last.holds(run.now_ms, run.oldest_ms):
+        if last and last.state == state and last.holds(run):
             return last.meta
-        # Before the values: those of every record that it tells of are then known.
-        records, oldest, newest, version = self._analyst.extent(selection, run)
-        values, since_ms = self._values(key, selection, run, version)
+        records, oldest, newest, values = self._found(key, selection, run)
         accounts = values.pop("account", None)
         meta = Meta(
             account=selection.account,
@@ -143,17 +155,13 @@ class Inventory:
             newest=iso(newest) if records else None,
             records=records,
         )
+        answer = _Answer(meta=meta, day=run.now_ms // DAY_MS, state=state, oldest=oldest)
         with self._lock:
-            _keep(self._answers, key, _Answer(meta, state, oldest, since_ms))
+            _keep(self._answers, key, answer)
         return meta
 
-    def _values(
-        self, key: _Whose, selection: Selection, run: Run, version: int
-    ) -> tuple[dict[str, list[int | str]], int]:
-        """The values of each dimension, in order, and since when they have been added up.
-
-        ``account`` only where there may be several; ``version`` is the highest of all records.
-        """
+    def _found(self, key: _Whose, selection: Selection, run: Run) -> _Found:
+        """What there is of a selection now."""
         dimensions = [
             dimension
             for dimension in DIMENSIONS.values()
@@ -161,20 +169,40 @@ class Inventory:
         ]
         with self._lock:
             known = self._known.get(key)
-        if known is None or run.now_ms - known.since_ms > _FRESH_MS:
-            known = _Known(0, run.now_ms, {})
-        if version:
-            late = max(0, known.version - _LATE)
-            found = self._analyst.values(selection, dimensions, run, after_version=late)
-            merged = {name: known.values.get(name, set()) | found[name] for name in found}
-            known = _Known(version, known.since_ms, merged)
-            with self._lock:
-                _keep(self._known, key, known)
+        if known and known.day != run.now_ms // DAY_MS:
+            known = None
+        lasting = self._shards.lasting(selection, run)
+        if known and known.lasting.covers(lasting) and known.lasting.holds():
+            lasting, past = known.lasting, known.extent
+            news = lasting.around(selection)
+        else:
+            past = self._analyst.extent(lasting.within(selection), run)
+            news = [selection]
+        # Before the values: those of every record that it tells of are then known.
+        around = [self._analyst.extent(part, run) for part in lasting.around(selection)]
+        whole = together([past, *around])
+        version = known.version if known else 0
+        values = dict(known.values) if known else {}
+        for part in news if whole.version else ():
+            found = self._analyst.values(
+                part, dimensions, run, after_version=max(0, version - _LATE)
+            )
+            for name, some in found.items():
+                values[name] = values.get(name, frozenset()) | some
+        known = _Known(
+            day=run.now_ms // DAY_MS,
+            lasting=lasting,
+            extent=past,
+            version=max(version, whole.version),
+            values=values,
+        )
+        with self._lock:
+            _keep(self._known, key, known)
         named = {
-            dimension.name: [*sorted(known.values.get(dimension.name, ()))][:MAX_VALUES]
+            dimension.name: [*sorted(values.get(dimension.name, ()))][:MAX_VALUES]
             for dimension in dimensions
         }
-        return named, known.since_ms
+        return _Found(whole.records, whole.oldest, whole.newest, named)
 
 
 def _keep(kept: dict[_Whose, T], key: _Whose, value: T) -> None:

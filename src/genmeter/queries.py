@@ -66,7 +66,7 @@ class Queries:
         self._store = store
         self._shards = shards
         self._analyst = Analyst(shards, most_groups=limits.groups)
-        self._inventory = Inventory(self._analyst, limits, retention_days)
+        self._inventory = Inventory(self._analyst, shards, limits, retention_days)
         self._lister = Lister(shards)
         self._reader = reader
         self._now_ms = now_ms

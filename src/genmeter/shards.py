@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from genmeter import sql
+from genmeter.clock import DAY_MS
 from genmeter.engine import Engine
 from genmeter.errors import EngineError, EngineLimitError, LimitError
 from genmeter.selection import Selection
@@ -33,6 +34,31 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     ended: threading.Event = msgspec.field(default_factory=threading.Event)
 
 
+class Lasting(msgspec.Struct, frozen=True, kw_only=True):
+    """A time of whole days from ``start_ms`` up to and without ``end_ms``, perhaps of none.
+
+    As long as ``holds`` says so, its records are those that they were.
+    """
+
+    start_ms: int
+    end_ms: int
+    holds: Callable[[], bool]
+
+    def covers(self, other: "Lasting") -> bool:
+        """Whether it is no shorter at either end."""
+        return self.start_ms <= other.start_ms and other.end_ms <= self.end_ms
+
+    def within(self, selection: Selection) -> Selection:
+        """What a selection has in it."""
+        return msgspec.structs.replace(selection, start_ms=self.start_ms, end_ms=self.end_ms)
+
+    def around(self, selection: Selection) -> list[Selection]:
+        """What a selection has before it and behind it, where there is such a time."""
+        before = msgspec.structs.replace(selection, end_ms=self.start_ms)
+        behind = msgspec.structs.replace(selection, start_ms=self.end_ms)
+        return [part for part in (before, behind) if part.start_ms < part.end_ms]
+
+
 class Shards:
     """The shards of ``engine``. A question that needs more than ``memory_mb`` raises LimitError.
 
@@ -53,6 +79,16 @@ class Shards:
     def several(self, selection: Selection) -> bool:
         """Whether a selection's records may be on more than one shard."""
         return len(self.of(selection)) > 1
+
+    def lasting(self, selection: Selection, run: Run) -> Lasting:
+        """The longest time of a selection that only inserts change which are known of at once."""
+        start_ms = max(selection.start_ms, run.oldest_ms)
+        start_ms += -start_ms % DAY_MS
+        plan = self._settled.plan(selection.owns, start_ms, selection.end_ms, run.now_ms)
+        times = [(piece.start_ms, piece.end_ms) for piece in plan.pieces if piece.settled]
+        none = (selection.start_ms, selection.start_ms)
+        start_ms, end_ms = max(times, key=_length, default=none)
+        return Lasting(start_ms=start_ms, end_ms=end_ms, holds=plan.holds)
 
     def ask(self, selection: Selection, run: Run, make: Make) -> list[bytes]:
         """What each shard that has some of a selection's records answers."""
@@ -106,3 +142,7 @@ class Shards:
                 f"the question needs more than the {self._memory_mb} MB or the time that the "
                 "engine gives to one; ask for less time, fewer groups or no percentiles"
             ) from error
+
+
+def _length(time: tuple[int, int]) -> int:
+    return time[1] - time[0]

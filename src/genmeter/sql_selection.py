@@ -411,4 +411,7 @@ def values(
 
 
 def _as_text(dimension: Dimension) -> str:
-    return RETRY_TEXT if dimension.kind == "retry" else f"toString({dimension.column})"
+    if dimension.kind == "retry":
+        return RETRY_TEXT
+    is_text = dimension.kind in ("text", "provider")
+    return dimension.column if is_text else f"toString({dimension.column})"
