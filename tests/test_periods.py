@@ -1,5 +1,6 @@
 """Days, weeks and months as time zones cut them."""
 
+import bisect
 import itertools
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -85,6 +86,53 @@ def test_buckets_are_ascending_and_cover_the_range(
     longest = periods.INTERVALS[interval] + (25 * HOUR if interval == "1mo" else HOUR)
     assert all(b - a <= longest for a, b in zip([*edges, end], edges[1:], strict=False))
     assert len(periods.edges(start, end, periods.auto(start, end, where), where)) <= 200
+
+
+@given(
+    st.sampled_from(ZONES),
+    st.sampled_from(list(periods.INTERVALS)),
+    st.datetimes(datetime(1990, 1, 1), datetime(2035, 1, 1)),
+    st.one_of(st.integers(1, 5000), st.integers(1, 400 * 24 * 60)),
+    st.data(),
+)
+def test_a_bucket_has_the_number_of_its_edge(
+    name: str, interval: str, begin: datetime, minutes: int, data: st.DataObject
+) -> None:
+    where = ZoneInfo(name)
+    start = to_ms(begin.replace(tzinfo=UTC))
+    end = start + minutes * 60_000
+    if minutes > 20_000 and interval in ("1m", "5m"):
+        return
+    edges = periods.edges(start, end, interval, where)
+    length, shifts = periods.numbering(edges, end)
+    near = st.sampled_from([*edges, end]).flatmap(lambda ms: st.integers(ms - 2, ms + 1))
+    moments = st.one_of(near, st.integers(start, end - 1))
+    for ms in data.draw(st.lists(moments.filter(lambda ms: edges[0] <= ms < end), max_size=30)):
+        shift = sum(by_ms for at_ms, by_ms in shifts if ms >= at_ms)
+        assert (ms - edges[0] + shift) // length == bisect.bisect_right(edges, ms) - 1
+
+
+@pytest.mark.parametrize(
+    ("lengths", "numbers"),
+    [
+        ([5], "00000"),
+        ([2, 2, 2], "001122"),
+        ([2, 1, 2, 2], "0012233"),
+        ([2, 3, 2, 2], "001112233"),
+        ([2, 7, 2, 2], "0011111112233"),
+        ([2, 7, 1, 2, 5, 2], "0011111112334444455"),
+        ([2, 2, 5], "001122222"),
+        ([2, 2, 1], "00112"),
+    ],
+)
+def test_numbers_of_buckets_of_odd_lengths(lengths: list[int], numbers: str) -> None:
+    edges = [0, *itertools.accumulate(lengths)]
+    length, shifts = periods.numbering(edges[:-1], edges[-1])
+    found = [
+        (ms + sum(by_ms for at_ms, by_ms in shifts if ms >= at_ms)) // length
+        for ms in range(edges[-1])
+    ]
+    assert "".join(map(str, found)) == numbers
 
 
 @given(

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
-from genmeter import sql_selection
+from genmeter import sql_figures, sql_selection
 from genmeter.analysis import Analysis
 from genmeter.errors import LimitError
 from genmeter.figures import (
@@ -174,7 +174,7 @@ class Analyst:
                 f"the answer would have more than {most} groups; ask for the top ones "
                 "alone, group by fewer fields, or take a longer interval or less time"
             )
-        if analysis.cuts and sql_selection.splits(analysis):
+        if analysis.cuts and sql_figures.splits(analysis):
             found = answers(grouped=False)
         total = merge((figures.total for figures in found), ask.names)
         if several and levels:
@@ -194,7 +194,7 @@ class Analyst:
 
         def counted(grouped: bool) -> dict[Key, Counter[int]]:
             make = partial(
-                sql_selection.durations,
+                sql_figures.durations,
                 analysis,
                 most=_MOST_DURATIONS + 1,
                 keep=keep,
@@ -218,7 +218,7 @@ class Analyst:
         durations = counted(grouped=analysis.cuts)
         for key, sums in groups.items():
             sums.update(percentiles([*durations[key].items()], levels))
-        if sql_selection.splits(analysis):
+        if sql_figures.splits(analysis):
             durations = counted(grouped=False)
         everything: Counter[int] = Counter()
         for of_group in durations.values():
@@ -246,7 +246,7 @@ class _Ask:
         self._keep = keep
 
     def statement(self, pieces: Sequence[Piece], *, most: int, grouped: bool) -> str:
-        return sql_selection.figures(
+        return sql_figures.figures(
             self._analysis,
             self._sums,
             self._levels,
@@ -286,7 +286,7 @@ class _Ask:
 
 def _key(analysis: Analysis, cells: Sequence[str]) -> Key:
     """A group's key from the engine's texts."""
-    start: list[int | str | None] = [int(cells[0])] if analysis.edges else []
+    start: list[int | str | None] = [analysis.edges[int(cells[0])]] if analysis.edges else []
     told = cells[len(start) :]
     values = [value_of(d, text) for d, text in zip(analysis.group_by, told, strict=False)]
     return (*start, *values)

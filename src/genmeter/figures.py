@@ -42,6 +42,8 @@ def merge(parts: Iterable[Sums], names: Iterable[str]) -> dict[str, int]:
     found = [part for part in parts if part["jobs"]]
     if not found:
         return dict.fromkeys(names, 0)
+    if len(found) == 1:
+        return {name: found[0][name] for name in names}
     return {name: _MERGE.get(name, sum)(part[name] for part in found) for name in names}
 
 

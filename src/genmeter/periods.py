@@ -4,9 +4,11 @@ Moments are milliseconds since 1970, spans are half-open. A local day has 23, 24
 once in Samoa none): all that is known of zones is asked of the time zone database.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, lru_cache
+from itertools import pairwise
 from typing import Final
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -92,6 +94,25 @@ def _cut(start_ms: int, end_ms: int, interval: str, where: ZoneInfo) -> Iterator
         elif begin < end:
             yield begin
         day, begin = following, end
+
+
+def numbering(edges: Sequence[int], end_ms: int) -> tuple[int, list[tuple[int, int]]]:
+    """How the number of the bucket that a moment before ``end_ms`` lies in is worked out.
+
+    It is a length and shifts, each from some moment on. To what has passed since the first edge all
+    shifts are added that apply; divided by the length, without its rest, it is the number. The
+    length is that of most buckets, and only those that are longer or shorter need a shift.
+    """
+    lengths = [end - begin for begin, end in pairwise([*edges, max(end_ms, edges[-1] + 1)])]
+    length = Counter(lengths[:-1] or lengths).most_common(1)[0][0]
+    shifts = []
+    for begin, this in zip(edges, lengths, strict=True):
+        if this < length and begin != edges[-1]:
+            shifts.append((begin + this, length - this))
+        # What is beyond the length falls back into the bucket, so much at a time.
+        for at in range(begin + length, begin + this, length):
+            shifts.append((at, -min(length, begin + this - at)))
+    return length, shifts
 
 
 def _begin(day: date, interval: str) -> date:

@@ -4,67 +4,20 @@ Whose records a statement reads is written by :func:`condition` alone, and in on
 for those who listen by :func:`arrivals`.
 """
 
+import re
 from collections.abc import Collection, Iterable, Sequence
-from itertools import pairwise
 from typing import Final
 
 import msgspec
 
 from genmeter import sql
-from genmeter.analysis import Analysis
-from genmeter.figures import OTHER, Key
 from genmeter.lines import COLUMNS, NUMBERS, Kind, columns
 from genmeter.listing import Listing
-from genmeter.metrics import HUNDREDTHS, percentile
 from genmeter.selection import DIMENSIONS, Dimension, Filter, Selection
 from genmeter.sql import TIMESTAMP, Piece, json_text, of_account, quote
 
-NAMES: Final = (
-    "arrayFilter(x -> x != '', arrayMap(x -> replaceRegexpAll(x, '^ +| +$', ''), "
-    "splitByChar(',', toString(captcha_providers))))"
-)
-"""The captcha providers of a record, blanks around each trimmed (C16)."""
-
-ATTEMPTS: Final = (
-    "length(replaceRegexpAll(replaceRegexpAll(captcha_providers, ' *[^ ,][^,]*', 'N'), '[ ,]', ''))"
-)
-"""How many these are, by functions that the engine applies to each different text once: to count
-the names themselves doubles what a question about all figures takes."""
-
 RETRY: Final = "ifNull(toInt32(captcha_retry), -1)"
 RETRY_TEXT: Final = "ifNull(toString(captcha_retry), '')"
-
-_NUDGE: Final = 1e-13
-"""Added to a percentile's level, so that level * jobs is never a hair below a whole number: far
-more than a double's error and far less than a step between two places, up to a billion jobs."""
-
-_SUMS: Final = {
-    "jobs": "count()",
-    "success": "countIf(code >= 200 AND code < 300)",
-    "client_errors": "countIf(code >= 400 AND code < 500 AND code != 429)",
-    "throttled": "countIf(code = 429)",
-    "provider_errors": "countIf(code = 0 OR code >= 500 AND code < 600)",
-    "msec": "sum(msec)",
-    "min_msec": "min(msec)",
-    "max_msec": "max(msec)",
-    "captcha_attempts": "sum(attempts)",
-    "retries": "sum(ifNull(captcha_retry, 0))",
-    "with_retry": "count(captcha_retry)",
-    "first": "-max(neg_ms)",
-    "last": "-min(neg_ms)",
-}
-_READS: Final = {
-    "jobs": (),
-    "captcha_attempts": ("captcha_providers",),
-    "msec": ("msec",),
-    "min_msec": ("msec",),
-    "max_msec": ("msec",),
-    "retries": ("captcha_retry",),
-    "with_retry": ("captcha_retry",),
-    "first": ("neg_ms",),
-    "last": ("neg_ms",),
-}
-"""The columns that sums read, ``code`` where none are named here."""
 
 
 def condition(selection: Selection) -> str:
@@ -112,146 +65,24 @@ def _of_text(column: str, exact: Sequence[str], prefixes: Iterable[str]) -> list
 
 
 def _of_providers(exact: Sequence[str], prefixes: Iterable[str]) -> list[str]:
-    either = [f"empty({NAMES})"] if "" in exact else []
-    named = ", ".join(quote(value) for value in exact if value)
-    inside = [f"has([{named}], y)"] if named else []
-    inside += [f"startsWith(y, {quote(prefix)})" for prefix in prefixes]
-    if inside:
-        either.append(f"arrayExists(y -> {' OR '.join(inside)}, {NAMES})")
+    """What is true where a captcha provider is named, or none is where "" is asked for (C16).
+
+    By patterns, which the engine applies to each different text once, where it would split that of
+    each record. A text is names between commas, with blanks around them that do not count.
+    """
+    either = [f"NOT {_names('[^ ,]')}"] if "" in exact else []
+    for name in filter(None, exact):
+        whole = name == name.strip(" ") and "," not in name
+        either.append(_names(f"(^|,) *{re.escape(name)} *(,|$)") if whole else "0")
+    for prefix in prefixes:
+        begins = prefix == prefix.lstrip(" ") and "," not in prefix
+        ends = "" if prefix.strip(" ") == prefix != "" else " *[^ ,]"
+        either.append(_names(f"(^|,) *{re.escape(prefix)}{ends}") if begins else "0")
     return either
 
 
-def figures(
-    analysis: Analysis,
-    sums: Sequence[str],
-    percentiles: Sequence[str],
-    pieces: Sequence[Piece],
-    *,
-    most: int,
-    keep: Sequence[Key] | None = None,
-    grouped: bool = True,
-) -> str:
-    """The sums of each group, then the percentiles as one array; last, the same over all.
-
-    Each line has a group's key first. ``keep`` are the groups that are told apart, every other goes
-    with the rest. At most ``most`` groups come. Where not ``grouped``, only what is over all.
-    """
-    keys = _keys(analysis, keep) if grouped else []
-    values = [_SUMS[name] for name in sums]
-    if percentiles:
-        levels = ", ".join(map(_level, percentiles))
-        values.append(f"quantilesExact({levels})(msec)")
-    needs = [*sums, *percentiles]
-    source = _source(analysis, needs, pieces, keys)
-    names = [f"k{n}" for n in range(len(keys))]
-    shown = [f"{key} AS {name}" for key, name in zip(keys, names, strict=True)] + values
-    text = f"SELECT {', '.join(shown)} FROM {source}"
-    if not keys:
-        return text
-    # By captcha provider a record is counted more than once: what is over all is asked for apart.
-    totals = "" if splits(analysis) else " WITH TOTALS"
-    return f"{text} GROUP BY {', '.join(names)}{totals} LIMIT {most:d}"
-
-
-def durations(
-    analysis: Analysis,
-    pieces: Sequence[Piece],
-    *,
-    most: int,
-    keep: Sequence[Key] | None = None,
-    grouped: bool = True,
-) -> str:
-    """How many jobs of each group took how many milliseconds: percentiles over several shards."""
-    keys = [*(_keys(analysis, keep) if grouped else []), "msec"]
-    source = _source(analysis, ["msec"], pieces, keys[:-1])
-    names = [f"k{n}" for n in range(len(keys))]
-    shown = ", ".join(f"{key} AS {name}" for key, name in zip(keys, names, strict=True))
-    return f"SELECT {shown}, count() FROM {source} GROUP BY {', '.join(names)} LIMIT {most:d}"
-
-
-def splits(analysis: Analysis) -> bool:
-    """Whether a record may be in several groups."""
-    return any(dimension.kind == "provider" for dimension in analysis.group_by)
-
-
-def _level(name: str) -> str:
-    return repr((percentile(name) or 0) / HUNDREDTHS + _NUDGE)
-
-
-def _keys(analysis: Analysis, keep: Sequence[Key] | None) -> list[str]:
-    """Expressions for a group's bucket and dimensions."""
-    keys = []
-    if analysis.edges:
-        keys.append(_bucket(analysis.edges))
-    told = [_dimension(dimension) for dimension in analysis.group_by]
-    if keep is not None:
-        texts = [f"toString({text})" for text in told]
-        kept = _one_of(texts, keep)
-        told = [f"if({kept}, {text}, {quote(OTHER)})" for text in texts]
-    return keys + told
-
-
-def _bucket(edges: Sequence[int]) -> str:
-    """Where the bucket of a record begins: arithmetic as long as buckets are equally long.
-
-    Few are not: those in which clocks change, and months.
-    """
-    runs: list[tuple[int, int, int]] = []  # begin, end, and length of the buckets between
-    for begin, end in pairwise(edges):
-        if runs and end - begin == runs[-1][2]:
-            runs[-1] = (runs[-1][0], end, end - begin)
-        else:
-            runs.append((begin, end, end - begin))
-    terms = []
-    for begin, end, length in runs:
-        value = f"toInt64({begin:d})"
-        if end - begin > length:
-            value += f" + intDiv(-neg_ms - {begin:d}, {length:d}) * {length:d}"
-        terms.append(f"-neg_ms < {end:d}, {value}")
-    last = f"toInt64({edges[-1]:d})"
-    return f"multiIf({', '.join([*terms, last])})" if terms else last
-
-
-def _dimension(dimension: Dimension) -> str:
-    if dimension.kind == "provider":
-        return "provider"
-    return RETRY_TEXT if dimension.kind == "retry" else dimension.column
-
-
-def _one_of(texts: Sequence[str], keep: Sequence[Key]) -> str:
-    rows = [", ".join(quote("" if v is None else str(v)) for v in key) for key in keep]
-    if not rows:
-        return "0"
-    if len(texts) == 1:
-        return f"{texts[0]} IN ({', '.join(rows)})"
-    return f"({', '.join(texts)}) IN ({', '.join(f'({row})' for row in rows)})"
-
-
-def _source(
-    analysis: Analysis, needs: Iterable[str], pieces: Sequence[Piece], keys: Sequence[str]
-) -> str:
-    """Where figures are counted: the records, or what was worked out of each."""
-    split = splits(analysis) and bool(keys)
-    attempts = "captcha_attempts" in needs
-    columns = {
-        column
-        for name in needs
-        for column in (("msec",) if percentile(name) is not None else _READS.get(name, ("code",)))
-    }
-    columns |= {d.column for d in analysis.group_by} if keys else set()
-    columns |= {"neg_ms"} if (analysis.edges and keys) or not columns else set()
-    columns |= {"captcha_providers"} if split or attempts else set()
-    source = sql.source(sorted(columns), condition(analysis.selection), pieces)
-    if not split and not attempts:
-        return source
-    shown = sorted(columns - {"captcha_providers"})
-    if not split:
-        shown.append(f"{ATTEMPTS} AS attempts")
-    else:
-        shown.append(f"{NAMES} AS names")
-        shown.append("arrayJoin(if(empty(names), [''], arrayDistinct(names))) AS provider")
-        shown.append("countEqual(names, provider) AS attempts")
-    return f"(SELECT {', '.join(shown)} FROM {source})"
+def _names(pattern: str) -> str:
+    return f"match(captcha_providers, {quote(pattern)})"
 
 
 def nth(listing: Listing, pieces: Sequence[Piece], *, skip: int, reach_ms: int | None) -> str:
