@@ -121,7 +121,7 @@ def test_accounts_have_the_one_that_is_failing_now_on_top(opened: Opened, known:
     assert filtered["steady@example.com"] == "1 failed"
     show(page, "/accounts?last=24h")
     expect(page.locator(".spark")).to_have_count(3)
-    assert page.locator(".spark rect.bad").count() > 0
+    assert page.locator(".spark path.bad").count() > 0
     page.get_by_role("link", name="steady@example.com").click()
     settled(page)
     assert "config=steady@example.com" in page.url.replace("%40", "@")
@@ -186,7 +186,7 @@ def test_the_heat_map_has_each_hour_of_each_day(opened: Opened, known: Client) -
     page = opened(known, "/models?last=24h&heat=throttled")
     answer = query(known, interval="1h", metrics="throttled")
     shown = {
-        cell.get_attribute("data-start"): cell.inner_text()
+        cell.get_attribute("data-start"): cell.get_attribute("aria-label")
         for cell in page.locator("[data-start]").all()
     }
     assert shown == {group["start"]: str(group["throttled"]) for group in answer["groups"]}

@@ -5,7 +5,7 @@ import { href, only, question } from "./address.js";
 import { spark } from "./charts.js";
 import { h } from "./dom.js";
 import * as format from "./format.js";
-import { noRecords, panel, table } from "./panels.js";
+import { later, noRecords, panel, table } from "./panels.js";
 import { ANY_OUTCOME, runsOf } from "./runs.js";
 import { momentOf } from "./zones.js";
 
@@ -41,11 +41,11 @@ export function show(view) {
   return panel(view, "Accounts (configs)", async (signal) => {
     const ask = (more) => query(question(view.params, more), signal);
     const key = (one) => (several ? `${one.account}\t${one.config}` : one.config);
-    const points = sparks(ask({ group_by: by, metrics: "jobs,success", interval: sparkInterval(view.params), top: 60 }), key,
-      (one) => `Jobs over time of ${one.config}: ${format.count(one.jobs)}, ${format.percent(one.success_rate)} of them succeeded`);
-    const asked = ask({ group_by: by, metrics: "jobs,success,success_rate,p95,throttled,last" });
+    const asked = ask({ group_by: by, metrics: "jobs,success,success_rate,p95,throttled,first,last" });
     const [all, runs] = await Promise.all([asked, runsOf(view.params, { by, key, all: asked, signal })]);
     if (!all.total.jobs) return noRecords();
+    const points = sparks(later(view, () => ask({ group_by: by, metrics: "jobs,success", interval: sparkInterval(view.params), top: 60 })), key,
+      (one) => `Jobs over time of ${one.config}: ${format.count(one.jobs)}, ${format.percent(one.success_rate)} of them succeeded`);
     // What came between the questions is in the next answers.
     const found = all.groups.filter((group) => runs.has(key(group))).map((group) => ({ ...group, ...runs.get(key(group)) }));
     return table(columns(view, several, points), found.sort(burning), { label: "Accounts (configs)", rowProps: (one) => ({ class: burns(one) ? "burning" : null }) });

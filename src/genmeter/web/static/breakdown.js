@@ -6,7 +6,7 @@ import { sparkInterval, sparks } from "./accounts.js";
 import { h } from "./dom.js";
 import * as format from "./format.js";
 import { heatMap, hoursOf } from "./heatmap.js";
-import { noRecords, panel, table } from "./panels.js";
+import { later, noRecords, panel, table } from "./panels.js";
 import { codeLink } from "./records.js";
 
 const METRICS = "jobs,success_rate,service_rate,p50,p95,throttled,client_errors,provider_errors";
@@ -18,11 +18,11 @@ export const cutBy = (dimension, title) => (view) => [byValue(view, dimension, t
 
 function byValue(view, dimension, title) {
   return panel(view, title, async (signal) => {
-    const points = sparks(
-      query(question(view.params, { group_by: dimension, metrics: "jobs,success", interval: sparkInterval(view.params), top: TOP }), signal), (one) => one[dimension],
-      (one) => `Jobs over time: ${format.count(one.jobs)}, ${format.percent(one.success_rate)} of them succeeded`);
     const found = await query(question(view.params, { group_by: dimension, metrics: METRICS, top: 500 }), signal);
     if (!found.total.jobs) return noRecords();
+    const series = question(view.params, { group_by: dimension, metrics: "jobs,success", interval: sparkInterval(view.params), top: TOP });
+    const points = sparks(later(view, () => query(series, signal)), (one) => one[dimension],
+      (one) => `Jobs over time: ${format.count(one.jobs)}, ${format.percent(one.success_rate)} of them succeeded`);
     return table(columns(view, dimension, title, found.total.jobs, points), found.groups, { label: title, order: ["jobs", true] });
   });
 }

@@ -84,14 +84,30 @@ export function lines(groups, names, options) {
   });
 }
 
+/**
+ * Where a chart is drawn: `draw()` when it comes into the page, and what that returns when it goes.
+ *
+ * A chart listens to the window, which would keep it for ever and the whole view that it was in.
+ */
+class Plot extends HTMLElement {
+  connectedCallback() {
+    this.end = this.draw();
+  }
+
+  disconnectedCallback() {
+    this.end();
+  }
+}
+customElements.define("genmeter-plot", Plot);
+
 function chart(times, values, series, { zone, zoom, axis, incrs, keys, tell, label, head, rows, step }) {
-  const place = h("div", { class: "plot", role: "img", "aria-label": label });
+  const place = h("genmeter-plot", { class: "plot", role: "img", "aria-label": label });
   const told = h("p", { class: "told", "aria-hidden": "true" }, "\u00a0");
   const legend = h("ul", { class: "legend" }, keys.map(({ name, swatch, pattern, dash }) =>
     h("li", null, sample(swatch, pattern, dash), name)));
   const scale = parseFloat(getComputedStyle(document.documentElement).fontSize) / 14;
   const lined = { stroke: () => color("dim"), grid: { stroke: () => color("rule"), width: 1 }, ticks: { show: false }, font: `${11 * scale}px system-ui` };
-  const plotted = new uPlot({
+  const shape = {
     width: 300,
     height: 190,
     legend: { show: false },
@@ -116,11 +132,19 @@ function chart(times, values, series, { zone, zoom, axis, incrs, keys, tell, lab
         if (to > from) zoom(new Date(from).toISOString(), new Date(to).toISOString());
       }],
     },
-  }, [times, ...values], place);
-  new ResizeObserver(([entry]) => {
-    const width = Math.floor(entry.contentRect.width);
-    if (width > 50) plotted.setSize({ width, height: width > 1400 ? 260 : 190 });
-  }).observe(place);
+  };
+  place.draw = () => {
+    const plotted = new uPlot(shape, [times, ...values], place);
+    const watch = new ResizeObserver(([entry]) => {
+      const width = Math.floor(entry.contentRect.width);
+      if (width > 50) plotted.setSize({ width, height: width > 1400 ? 260 : 190 });
+    });
+    watch.observe(place);
+    return () => {
+      watch.disconnect();
+      plotted.destroy();
+    };
+  };
   const asTable = h("details", { class: "astable" }, h("summary", null, "As a table"));
   asTable.addEventListener("toggle", () => {
     if (!asTable.open || asTable.children.length > 1) return;
@@ -147,19 +171,22 @@ function sample(name, pattern, dash) {
   return box;
 }
 
-/** A spark line: bars of jobs, what failed of them at the top of each, told in words too. */
+/**
+ * A spark line: bars of jobs, what failed of them at the top of each, told in words too.
+ *
+ * All bars of a kind are one path: a page has up to a hundred lines of ninety bars.
+ */
 export function spark(points, label) {
   const most = Math.max(1, ...points.map((point) => point.jobs));
   const width = 120 / Math.max(1, points.length);
+  const wide = Math.max(0.6, width * 0.82).toFixed(2);
+  const paths = { fine: "", bad: "" };
+  points.forEach(({ jobs, success }, i) => {
+    const [all, bad] = [(jobs / most) * 24, ((jobs - success) / most) * 24];
+    const bar = (top, height) => `M${(i * width).toFixed(2)} ${top.toFixed(2)}h${wide}v${height.toFixed(2)}h-${wide}z`;
+    if (all > bad) paths.fine += bar(24 - all + bad, all - bad);
+    if (bad > 0) paths.bad += bar(24 - all, Math.max(1, bad));
+  });
   return svg("svg", { class: "spark", viewBox: "0 0 120 24", preserveAspectRatio: "none", role: "img", "aria-label": label },
-    points.map(({ jobs, success }, i) => {
-      if (!jobs) return null;
-      const [all, bad] = [(jobs / most) * 24, ((jobs - success) / most) * 24];
-      const x = (i * width).toFixed(2);
-      const w = Math.max(0.6, width * 0.82).toFixed(2);
-      return [
-        svg("rect", { class: "fine", x, width: w, y: (24 - all + bad).toFixed(2), height: (all - bad).toFixed(2) }),
-        bad > 0 && svg("rect", { class: "bad", x, width: w, y: (24 - all).toFixed(2), height: Math.max(1, bad).toFixed(2) }),
-      ].filter(Boolean);
-    }));
+    Object.entries(paths).map(([kind, d]) => (d ? svg("path", { class: kind, d }) : null)));
 }

@@ -85,7 +85,7 @@ function render() {
   note({ timezone: params.get("timezone"), last: params.get("last") }); // so that it can be shared as it is
   const stop = new AbortController();
   const view = {
-    name, params, zone: params.get("timezone"), signal: stop.signal, stop, refreshes: [],
+    name, params, zone: params.get("timezone"), signal: stop.signal, stop, refreshes: [], loads: [],
     admin: who.scopes.includes("admin"), own: who.name, account: params.get("account") ?? "",
     meta: known(params.get("account") ?? ""),
   };

@@ -13,12 +13,17 @@ const PERCENTILES = ["p50", "p95", "p99"];
 const NEWEST = 20;
 
 export function show(view) {
-  return [panel(view, "Figures", (signal) => figures(view, signal)), ...overTime(view), newest(view)];
+  const metrics = [...new Set([...FIGURES, ...OUTCOMES.map((one) => one.key), ...PERCENTILES])].join(",");
+  // All of it is of one question; the panels after the first wait for its answer.
+  let asked = null;
+  const answer = (signal) => {
+    asked ??= query(question(view.params, { metrics, interval: "auto", compare: "previous" }), signal).finally(() => setTimeout(() => (asked = null)));
+    return asked;
+  };
+  return [panel(view, "Figures", async (signal) => figures(view, await answer(signal))), ...overTime(view, answer), newest(view)];
 }
 
-async function figures(view, signal) {
-  const { total, previous } = await query(
-    question(view.params, { metrics: FIGURES.join(","), compare: "previous" }), signal);
+function figures(view, { total, previous }) {
   const before = previous.total;
   const attempts = (one) => (one.jobs ? one.captcha_attempts / one.jobs : null);
   const item = (name, key, text, better, more = {}) =>
@@ -34,14 +39,7 @@ async function figures(view, signal) {
       beforeText: format.ratio(attempts(before)), better: -1 }));
 }
 
-function overTime(view) {
-  const metrics = [...OUTCOMES.map((one) => one.key), ...PERCENTILES, "jobs"].join(",");
-  // Both charts are of one question; the second panel waits for the first's answer.
-  let asked = null;
-  const answer = (signal) => {
-    asked ??= query(question(view.params, { metrics, interval: "auto" }), signal).finally(() => setTimeout(() => (asked = null)));
-    return asked;
-  };
+function overTime(view, answer) {
   const of = (draw) => async (signal) => {
     const found = await answer(signal);
     return found.total.jobs ? draw(found) : noRecords();

@@ -31,8 +31,14 @@ export function panel(view, title, load, { actions = [], tall = false } = {}) {
   box.reload = () => run(false);
   box.refresh = () => run(true);
   view.refreshes.push(box.refresh);
-  run(false);
+  view.loads.push(run(false));
   return box;
+}
+
+/** What is asked once the panels of a view have what they show: it is not to make them wait. */
+export async function later(view, ask) {
+  await Promise.all(view.loads);
+  return ask();
 }
 
 /** What stands there until an answer comes. */

@@ -20,21 +20,16 @@ const time = (one) => Date.parse(one.timestamp);
  * two are {jobs, codes, first, exact} and `good` is when the last success was, or null.
  *
  * `by` is what `key` tells configs apart by, `all` their figures as the view shows them. Most runs
- * begin within the newest records. Of those that do not, one by one is asked how long they are, up
- * to forty configs, most failures first; of more than that only the least is known.
+ * begin within the newest records. For those that do not it is asked where they begin, and then one
+ * by one how long they are, up to forty configs, most failures first; of more than that only the
+ * least is known.
  */
 export async function runsOf(params, { by, key, all, signal }) {
   const ask = (more) => query(question(params, { ...ANY_OUTCOME, ...more }), signal);
-  const last = async (code) => {
-    const { groups } = await ask({ group_by: by, metrics: "last", ...code });
-    return new Map(groups.map((group) => [key(group), Date.parse(group.last)]));
-  };
   const filtered = Object.keys(ANY_OUTCOME).some((name) => params.get(name));
-  const [shown, everything, succeeded, failed, newest] = await Promise.all([
+  const [shown, everything, newest] = await Promise.all([
     all.then(({ groups }) => new Set(groups.map(key))),
-    filtered ? ask({ group_by: by, metrics: "jobs,success,last" }) : all,
-    last({ code: "2xx" }),
-    last({ "code!": `2xx,${REFUSED}` }),
+    filtered ? ask({ group_by: by, metrics: "jobs,success,first,last" }) : all,
     rows(question(params, { limit: NEWEST, ...ANY_OUTCOME }), signal),
   ]);
   const seen = newest.has_more ? time(newest.data.at(-1)) : -Infinity; // all that is later is known
@@ -43,18 +38,32 @@ export async function runsOf(params, { by, key, all, signal }) {
     if (!records.has(key(record))) records.set(key(record), []);
     records.get(key(record)).push(record);
   }
+  const configs = everything.groups.filter((config) => shown.has(key(config)));
+  const of = (config) => records.get(key(config)) ?? [];
+  const latest = (config, fits) => time(of(config).find(fits) ?? {});
+
+  const isGood = (one) => good(one.code);
+  const isOther = (one) => !REFUSED.includes(one.code);
+  const lasts = async (without, code) => {
+    if (!without.length) return new Map();
+    const names = [...new Set(without.map((one) => one.config))];
+    const { groups } = await ask({ group_by: by, metrics: "last", ...code, ...(names.length <= MOST_ASKED && !params.get("config") ? { config: names.map(exact) } : {}) });
+    return new Map(groups.map((group) => [key(group), Date.parse(group.last)]));
+  };
+  const older = configs.filter((config) => Date.parse(config.first) <= seen);
+  const [succeeded, failed] = await Promise.all([
+    lasts(older.filter((config) => config.success && !of(config).some(isGood)), { code: "2xx" }),
+    lasts(older.filter((config) => !of(config).some(isOther)), { "code!": `2xx,${REFUSED}` }),
+  ]);
 
   const found = new Map();
   const open = [];
-  for (const config of everything.groups) {
+  for (const config of configs) {
     const id = key(config);
-    if (!shown.has(id)) continue;
-    const mine = records.get(id) ?? [];
-    const latest = (fits) => time(mine.find(fits) ?? {});
-    const end = most(Date.parse(config.last), latest(() => true));
-    const lastGood = most(succeeded.get(id), latest((one) => good(one.code)));
-    const lastOther = most(lastGood, failed.get(id), latest((one) => !REFUSED.includes(one.code)));
-    const runs = { failures: after(mine, lastGood), refused: after(mine, lastOther), good: lastGood === -Infinity ? null : lastGood };
+    const end = most(Date.parse(config.last), latest(config, () => true));
+    const lastGood = most(succeeded.get(id), latest(config, isGood));
+    const lastOther = most(lastGood, failed.get(id), latest(config, isOther));
+    const runs = { failures: after(of(config), lastGood), refused: after(of(config), lastOther), good: lastGood === -Infinity ? null : lastGood };
     found.set(id, runs);
     const ends = { failures: lastGood, refused: lastOther };
     const unknown = Object.keys(ends).filter((name) => ends[name] < seen && ends[name] < end);
