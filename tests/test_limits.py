@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from genmeter import sql_selection
+from genmeter import sql_figures, sql_selection
 from genmeter.errors import EngineError
 from genmeter.selection import Selection
 from genmeter.shards import Run
@@ -36,7 +36,7 @@ def wait_for(service: Running, number: int) -> None:
 @pytest.fixture
 def endless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every question about figures and rows takes for ever."""
-    monkeypatch.setattr(sql_selection, "figures", lambda *_, **__: ENDLESS)
+    monkeypatch.setattr(sql_figures, "figures", lambda *_, **__: ENDLESS)
     monkeypatch.setattr(sql_selection, "counts", lambda *_, **__: ENDLESS)
 
 
@@ -74,7 +74,7 @@ def test_a_question_that_needs_too_much_memory_is_told_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hungry = "SELECT length(groupArray(number)) FROM (SELECT number FROM numbers(300000000))"
-    monkeypatch.setattr(sql_selection, "figures", lambda *_, **__: hungry)
+    monkeypatch.setattr(sql_figures, "figures", lambda *_, **__: hungry)
     with running(tmp_path / "data", engine_memory_mb=256) as service:
         answer = service.client().http.get(QUERY)
         assert answer.status_code == 422, answer.text
