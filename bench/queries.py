@@ -7,11 +7,13 @@ They are asked over HTTP of the service, and as SQL of PostgreSQL alone in turn
 import contextlib
 import io
 import json
+import shutil
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -100,8 +102,9 @@ def _times(ratio: float) -> str:
 def measure(plan: Plan, peer: Peer | None, end_ms: int, report: Report) -> None:
     """All of it, over the filled stores of ``plan``, whose traffic ends at ``end_ms``."""
     with contextlib.ExitStack() as stack:
-        token = processes.token(plan.store, plan.names()[0], "admin")
-        server = stack.enter_context(processes.genmeter(plan.store, plan.folder / "genmeter.log"))
+        store = stack.enter_context(_copied(plan))
+        token = processes.token(store, plan.names()[0], "admin")
+        server = stack.enter_context(processes.genmeter(store, plan.folder / "genmeter.log"))
         client = Client(server.port, token)
         stack.callback(client.close)
         sql = None
@@ -122,6 +125,19 @@ def measure(plan: Plan, peer: Peer | None, end_ms: int, report: Report) -> None:
             Line("most memory in these questions", f"{server.memory_mb('VmHWM'):.0f} MB"),
             questions_most_mb=server.memory_mb("VmHWM"),
         )
+
+
+@contextlib.contextmanager
+def _copied(plan: Plan) -> Iterator[Path]:
+    """The filled store once more, as something is inserted here, and the next run is to find it
+    as it was.
+    """
+    copy = plan.folder / "asked"
+    shutil.rmtree(copy, ignore_errors=True)
+    try:
+        yield shutil.copytree(plan.store, copy)
+    finally:
+        shutil.rmtree(copy)
 
 
 def _largest(sides: _Sides, end_ms: int) -> _Asked:
@@ -261,7 +277,7 @@ def _meta(sides: _Sides, asked: _Asked) -> None:
 def _meta_of_more(sides: _Sides, asked: _Asked) -> None:
     """What there is to ask about after each of some inserts, as a form finds it in use.
 
-    They are of a record that is there, as it is, so that the stores go on having the same.
+    They are of a record that is there, as it is.
     """
     path = f"{_PATH}meta?account={asked.account}"
     print(f"questions: {path} after inserts", flush=True)

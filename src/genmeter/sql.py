@@ -162,7 +162,10 @@ CREATE_WEIGHTS: Final = (
 )
 READ_WEIGHTS: Final = "SELECT weights FROM shard_weights"
 READ_VERSION: Final = "SELECT max(version) FROM schema_versions"
-READ_LAST_WRITE: Final = f"SELECT max(version) FROM {TABLE}"
+READ_LAST_WRITE: Final = (
+    # Read once: kept in the cache it would be a hundred megabytes that nobody asks for again.
+    f"SELECT * FROM (SELECT max(version) FROM {TABLE} SETTINGS use_uncompressed_cache = 0)"
+)
 READ_COUNT: Final = f"SELECT count() FROM {TABLE}"
 READ_MONTHS: Final = (
     "SELECT DISTINCT partition FROM system.parts "
