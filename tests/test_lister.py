@@ -1,17 +1,38 @@
 """Rows slice by slice: what an engine that breaks off leaves is no row."""
 
+import itertools
+
+import msgspec
 import pytest
 
 from genmeter.clock import DAY_MS
 from genmeter.errors import EngineError
-from genmeter.lines import Kind
+from genmeter.lines import Kind, place_of
 from genmeter.lister import Lister, _rows
 from genmeter.listing import Listing
 from genmeter.selection import Filter, Pattern, Selection
-from genmeter.shards import Run
+from genmeter.shards import Make, Run, Shards
 from tests.support import NOON_MS, Running, job
 
 LISTING = Listing(selection=Selection(account="a", start_ms=0, end_ms=9, timezone="UTC"))
+
+
+class Counted:
+    """Shards whose questions are counted."""
+
+    def __init__(self, shards: Shards) -> None:
+        self._shards = shards
+        self.statements = 0
+
+    def ask(self, selection: Selection, run: Run, make: Make) -> list[bytes]:
+        self.statements += 1
+        return self._shards.ask(selection, run, make)
+
+    def lines(self, selection: Selection, run: Run, make: Make) -> list[bytes]:
+        self.statements += 1
+        return self._shards.lines(selection, run, make)
+
+
 ROWS: dict[Kind, bytes] = {
     "json": b',{"timestamp":"2026-02-13T10:30:00.000Z","bot":"kling","jobid":"j"}\n',
     "csv": b'"2026-02-13T10:30:00.000Z","kling","j","c","e","s","f",1,2,"m","",,"",""\n',
@@ -84,3 +105,57 @@ def test_a_whole_range_is_its_slices(service: Running, newest_first: bool, accou
         slices = rows(slice_rows)
         assert b"".join(slices) == whole
         assert max(text.count(b"\n") for text in slices) <= slice_rows
+
+
+@pytest.mark.engines("embedded")
+@pytest.mark.parametrize("newest_first", [True, False])
+@pytest.mark.parametrize("limit", [1, 2, 3, 7])
+def test_pages_hold_the_rows_however_far_apart_these_are(
+    service: Running, newest_first: bool, limit: int
+) -> None:
+    """What is taken for the end of a page from the one before it may be far too near or too far."""
+    client = service.client()
+    gaps = [0, 0, 1, 1, 50, 1, 0, DAY_MS, 1, 1, 0, 20 * DAY_MS, 1, 3_600_000, 1, 1, 1, 0, 0, 9]
+    moments = [NOON_MS - 60_000 - ago for ago in itertools.accumulate(gaps)]
+    client.record(*(job(ms, jobid=f"{n:02}") for n, ms in enumerate(moments)))
+    client.record(*(job(ms, jobid=f"{n:02}") for n, ms in enumerate(moments[:9])))
+    selection = Selection(
+        account=client.account, start_ms=moments[-1], end_ms=NOON_MS, timezone="UTC"
+    )
+    lister = Lister(service.service.shards)
+    listing = Listing(selection=selection, newest_first=newest_first, limit=limit)
+    found: list[bytes] = []
+    while True:
+        pages = lister.rows(listing, "tsv", Run(now_ms=NOON_MS, oldest_ms=0, mark="pages"))
+        try:
+            while True:
+                found += next(pages).splitlines(keepends=True)
+        except StopIteration as end:
+            after = end.value
+        if after is None:
+            break
+        assert len(found) % limit == 0
+        listing = msgspec.structs.replace(listing, after=after)
+    assert sorted(found) == sorted({*found})
+    assert len(found) == len(moments)
+    places = [place_of("tsv", line, selection).ordinal for line in found]
+    assert places == sorted(places, reverse=not newest_first)
+
+
+@pytest.mark.engines("embedded")
+def test_a_page_after_another_is_one_statement(service: Running) -> None:
+    client = service.client()
+    client.record(*(job(NOON_MS - n * 1000, jobid=f"{n:03}") for n in range(200)))
+    shards = Counted(service.service.shards)
+    lister = Lister(shards)  # type: ignore[arg-type]
+    selection = Selection(account=client.account, start_ms=0, end_ms=NOON_MS + 1, timezone="UTC")
+    listing = Listing(selection=selection, limit=10)
+    for most in (2, 1, 1, 1):
+        shards.statements = 0
+        pages = lister.rows(listing, "tsv", Run(now_ms=NOON_MS, oldest_ms=0, mark="pages"))
+        try:
+            while True:
+                next(pages)
+        except StopIteration as end:
+            listing = msgspec.structs.replace(listing, after=end.value)
+        assert shards.statements == most

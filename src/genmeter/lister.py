@@ -27,6 +27,18 @@ SLICE: Final = 200_000
 _REACHES_MS: Final = (8 * DAY_MS, 64 * DAY_MS, None)
 
 
+_PAGE: Final = 1000
+"""Up to how many rows a page is read without looking for its end first."""
+
+_AMPLE: Final = 8
+"""How many times the time is read that the rows of a page took on the page before."""
+
+_NEAR_MS: Final = 3_600_000
+"""No longer time is read so: rows that are far apart may be followed by very many."""
+
+_KEPT: Final = 1000
+"""Of how many listings it is remembered how close to each other their rows are."""
+
 _STEP_MS: Final = 60_000
 _STEPS: Final = 5000
 """How finely the records of a whole range are counted, to cut it into slices."""
@@ -46,6 +58,7 @@ class Lister:
     def __init__(self, shards: Shards, *, slice_rows: int = SLICE) -> None:
         self._shards = shards
         self._slice_rows = slice_rows
+        self._apart: dict[str, float] = {}  # milliseconds from row to row, of the last page
 
     def rows(self, listing: Listing, kind: Kind, run: Run) -> Generator[bytes, None, Place | None]:
         """Whole lines of ``kind``; returns the place to go on after, None at the end."""
@@ -54,9 +67,14 @@ class Lister:
             return None
         rest, last = listing.limit, None
         left: Listing | None = listing
+        bound = self._near(listing, rest)
         while left is not None:
-            bound = self._bound(left, rest, run)
+            if bound is None:
+                bound = self._bound(left, rest, run)
             text, left, cut = self._slice(left, kind, rest, bound, run)
+            bound = None
+            if text:
+                self._note(listing, kind, text)
             if not rest:  # only to see whether there is more
                 if cut:
                     return last
@@ -119,6 +137,30 @@ class Lister:
         in_order = sorted(counts.items(), reverse=listing.newest_first)
         moments = cuts(in_order, step_ms, self._slice_rows, backwards=listing.newest_first)
         return deque(-moment if listing.newest_first else 1 - moment for moment in moments)
+
+    def _near(self, listing: Listing, wanted: int) -> int | None:
+        """A ``neg_ms`` that the next rows will hardly go past, where the page before is known.
+
+        Wherever it is nothing is lost: past it the rest is looked for. To find the very place takes
+        a third of a page's time.
+        """
+        apart = self._apart.get(sql_selection.condition(listing.selection))
+        if apart is None or listing.after is None or wanted > _PAGE:
+            return None
+        reach_ms = int(apart * wanted * _AMPLE) + 1
+        if reach_ms > _NEAR_MS:
+            return None
+        if listing.newest_first:
+            return min(listing.after.neg_ms + reach_ms, -listing.selection.start_ms)
+        return max(listing.after.neg_ms - reach_ms, 1 - listing.selection.end_ms)
+
+    def _note(self, listing: Listing, kind: Kind, text: bytes) -> None:
+        """Remember how close to each other some rows are."""
+        first = place_of(kind, text[: text.find(b"\n") + 1], listing.selection)
+        span_ms = abs(_last(kind, text, listing).neg_ms - first.neg_ms)
+        if len(self._apart) >= _KEPT:
+            self._apart.clear()
+        self._apart[sql_selection.condition(listing.selection)] = span_ms / text.count(b"\n")
 
     def _bound(self, listing: Listing, wanted: int, run: Run) -> int | None:
         """A ``neg_ms`` that the next ``wanted`` rows do not go past, or None.
