@@ -135,7 +135,7 @@ def _copied(plan: Plan) -> Iterator[Path]:
     copy = plan.folder / "asked"
     shutil.rmtree(copy, ignore_errors=True)
     try:
-        yield shutil.copytree(plan.store, copy)
+        yield shutil.copytree(plan.store, copy, symlinks=True)
     finally:
         shutil.rmtree(copy)
 
