@@ -23,7 +23,7 @@ demo: $(READY)  ## set up, load 90 days of sample traffic, serve it on 127.0.0.1
 
 test: $(READY)  ## set up and run all tests
 	tests/install-system.sh
-	$(BIN)/pytest -n 2 $(PYTEST_FLAGS)
+	$(BIN)/pytest -n 2 --no-loadscope-reorder $(PYTEST_FLAGS)
 
 check: $(READY)  ## formatting, lint, types, direction of imports
 	$(BIN)/ruff format --check .

@@ -89,12 +89,20 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
     return OnServer(request.getfixturevalue("postgres"))
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what a module's ``engines`` mark does not name.
+    """Leave out what a module's ``engines`` mark does not name, and say what comes first.
 
     The newest engine stands behind a small front made for tests, which is slow: what asks each
     kind of statement runs over it, what asks very many of a kind does not.
+
+    A process has one engine, which is the shared service's as soon as there is one. So tests with
+    an engine of their own come before all with that, and then what takes longest.
     """
+
+    def order(item: pytest.Item) -> int:
+        shared = "shared_service" in getattr(item, "fixturenames", ())
+        return 1 if shared else 2 if item.get_closest_marker("own_engine") is None else 0
 
     def runs(item: pytest.Item) -> bool:
         mark = item.get_closest_marker("engines")
@@ -104,7 +112,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     left_out = [item for item in items if not runs(item)]
     config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if runs(item)]
+    items[:] = sorted(filter(runs, items), key=order)
 
 
 class ByServers(LoadScopeScheduling):  # type: ignore[misc]

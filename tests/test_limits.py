@@ -12,6 +12,8 @@ from genmeter.selection import Selection
 from genmeter.shards import Run
 from tests.support import Running, running
 
+pytestmark = pytest.mark.own_engine
+
 ENDLESS = "SELECT count() FROM system.numbers"
 QUERY = "/v2/account/stats/query"
 

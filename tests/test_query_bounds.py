@@ -14,6 +14,8 @@ from tests.support import NOON_MS, Running, job, running
 from tests.test_query_faults import BOTH, faults, refusal
 from tests.world import QUERY
 
+pytestmark = pytest.mark.own_engine
+
 
 @pytest.fixture(scope="module")
 def small(clickhouse: ClickHouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:

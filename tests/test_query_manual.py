@@ -11,6 +11,8 @@ import pytest
 
 from tests.support import Client, running
 
+pytestmark = pytest.mark.own_engine
+
 MANUAL: Final = Path(__file__).parent.parent / "docs" / "query.md"
 BLOCKS: Final = re.findall(r"^```(\w+)\n(.*?)^```$", MANUAL.read_text(), re.MULTILINE | re.DOTALL)
 EXAMPLES: Final = [

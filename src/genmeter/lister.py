@@ -156,11 +156,14 @@ class Lister:
 
     def _note(self, listing: Listing, kind: Kind, text: bytes) -> None:
         """Remember how close to each other some rows are."""
+        steps = text.count(b"\n") - 1
+        if not steps:
+            return
         first = place_of(kind, text[: text.find(b"\n") + 1], listing.selection)
         span_ms = abs(_last(kind, text, listing).neg_ms - first.neg_ms)
         if len(self._apart) >= _KEPT:
             self._apart.clear()
-        self._apart[sql_selection.condition(listing.selection)] = span_ms / text.count(b"\n")
+        self._apart[sql_selection.condition(listing.selection)] = span_ms / steps
 
     def _bound(self, listing: Listing, wanted: int, run: Run) -> int | None:
         """A ``neg_ms`` that the next ``wanted`` rows do not go past, or None.
