@@ -19,18 +19,25 @@ export function sparkInterval(params) {
   return hours <= 1 ? "5m" : hours <= 12 ? "15m" : hours <= 48 ? "1h" : hours <= 2160 ? "1d" : "1w";
 }
 
-/** Spark lines that come when they are known: a function from what `key` finds to its place in the page. */
-export function sparks(asked, key, label) {
+/**
+ * Spark lines that come when they are known: a function from what `key` finds to its place in the
+ * page. Until then those of before stand there, where `view` has been shown already.
+ */
+export function sparks(view, asked, key, label) {
+  const before = view.sparks;
   const lines = asked.then(({ groups }) => {
     const found = new Map();
     for (const group of groups) {
       if (!group.other) found.set(key(group), [...(found.get(key(group)) ?? []), group]);
     }
+    view.sparks = found;
     return found;
   });
   return (one) => {
     const place = h("span", { class: "sparkplace" });
-    lines.then((found) => found.has(key(one)) && place.replaceChildren(spark(found.get(key(one)), label(one))), () => {});
+    const draw = (found) => found?.has(key(one)) && place.replaceChildren(spark(found.get(key(one)), label(one)));
+    draw(before);
+    lines.then(draw, () => {});
     return place;
   };
 }
@@ -44,7 +51,7 @@ export function show(view) {
     const asked = ask({ group_by: by, metrics: "jobs,success,success_rate,p95,throttled,first,last" });
     const [all, runs] = await Promise.all([asked, runsOf(view.params, { by, key, all: asked, signal })]);
     if (!all.total.jobs) return noRecords();
-    const points = sparks(later(view, () => ask({ group_by: by, metrics: "jobs,success", interval: sparkInterval(view.params), top: 60 })), key,
+    const points = sparks(view, later(view, () => ask({ group_by: by, metrics: "jobs,success", interval: sparkInterval(view.params), top: 60 })), key,
       (one) => `Jobs over time of ${one.config}: ${format.count(one.jobs)}, ${format.percent(one.success_rate)} of them succeeded`);
     // What came between the questions is in the next answers.
     const found = all.groups.filter((group) => runs.has(key(group))).map((group) => ({ ...group, ...runs.get(key(group)) }));

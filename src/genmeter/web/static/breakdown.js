@@ -21,7 +21,7 @@ function byValue(view, dimension, title) {
     const found = await query(question(view.params, { group_by: dimension, metrics: METRICS, top: 500 }), signal);
     if (!found.total.jobs) return noRecords();
     const series = question(view.params, { group_by: dimension, metrics: "jobs,success", interval: sparkInterval(view.params), top: TOP });
-    const points = sparks(later(view, () => query(series, signal)), (one) => one[dimension],
+    const points = sparks(view, later(view, () => query(series, signal)), (one) => one[dimension],
       (one) => `Jobs over time: ${format.count(one.jobs)}, ${format.percent(one.success_rate)} of them succeeded`);
     return table(columns(view, dimension, title, found.total.jobs, points), found.groups, { label: title, order: ["jobs", true] });
   });

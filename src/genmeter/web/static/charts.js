@@ -95,7 +95,7 @@ class Plot extends HTMLElement {
   }
 
   disconnectedCallback() {
-    this.end();
+    this.end?.(); // not where drawing failed
   }
 }
 customElements.define("genmeter-plot", Plot);
