@@ -90,7 +90,7 @@ def figures(
     text = f"SELECT {', '.join([*keys, *values])} FROM {source}"
     if not keys:
         return text
-    return f"{text} GROUP BY {_names(keys)} WITH TOTALS LIMIT {most:d}"
+    return f"{text} GROUP BY {_aliases(keys)} WITH TOTALS LIMIT {most:d}"
 
 
 def durations(
@@ -106,10 +106,10 @@ def durations(
     if grouped and splits(analysis):
         inner = _by_text(analysis, ["msec"], ["count() AS s0"], pieces, ["msec"])
         shown = ", ".join([*keys, "msec", "sum(s0)"])
-        return f"SELECT {shown} FROM {inner} GROUP BY {_names(keys)}, msec LIMIT {most:d}"
+        return f"SELECT {shown} FROM {inner} GROUP BY {_aliases(keys)}, msec LIMIT {most:d}"
     source = _source(analysis, ["msec"], pieces, keys)
     shown = ", ".join([*keys, "msec", "count()"])
-    names = ", ".join([*([_names(keys)] if keys else []), "msec"])
+    names = ", ".join([*([_aliases(keys)] if keys else []), "msec"])
     return f"SELECT {shown} FROM {source} GROUP BY {names} LIMIT {most:d}"
 
 
@@ -147,7 +147,7 @@ def _of_providers(
     keys = _keys(analysis, keep)
     source = _by_text(analysis, [*sums, *percentiles], inner, pieces)
     shown = ", ".join([*keys, *values])
-    return f"SELECT {shown} FROM {source} GROUP BY {_names(keys)} LIMIT {most:d}"
+    return f"SELECT {shown} FROM {source} GROUP BY {_aliases(keys)} LIMIT {most:d}"
 
 
 def _by_text(
@@ -191,7 +191,7 @@ def _keys(analysis: Analysis, keep: Sequence[Key] | None) -> list[str]:
     return [f"{key} AS k{number}" for number, key in enumerate([*keys, *told])]
 
 
-def _names(keys: Sequence[str]) -> str:
+def _aliases(keys: Sequence[str]) -> str:
     return ", ".join(f"k{number}" for number in range(len(keys)))
 
 

@@ -70,18 +70,18 @@ def _of_providers(exact: Sequence[str], prefixes: Iterable[str]) -> list[str]:
     By patterns, which the engine applies to each different text once, where it would split that of
     each record. A text is names between commas, with blanks around them that do not count.
     """
-    either = [f"NOT {_names('[^ ,]')}"] if "" in exact else []
+    either = [f"NOT {_match('[^ ,]')}"] if "" in exact else []
     for name in filter(None, exact):
         whole = name == name.strip(" ") and "," not in name
-        either.append(_names(f"(^|,) *{re.escape(name)} *(,|$)") if whole else "0")
+        either.append(_match(f"(^|,) *{re.escape(name)} *(,|$)") if whole else "0")
     for prefix in prefixes:
         begins = prefix == prefix.lstrip(" ") and "," not in prefix
         ends = "" if prefix.strip(" ") == prefix != "" else " *[^ ,]"
-        either.append(_names(f"(^|,) *{re.escape(prefix)}{ends}") if begins else "0")
+        either.append(_match(f"(^|,) *{re.escape(prefix)}{ends}") if begins else "0")
     return either
 
 
-def _names(pattern: str) -> str:
+def _match(pattern: str) -> str:
     return f"match(captcha_providers, {quote(pattern)})"
 
 

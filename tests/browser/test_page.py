@@ -5,7 +5,7 @@ import re
 
 import httpx2
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.browser.conftest import Opened, settled, show
 from tests.support import Client, Running, job
@@ -183,6 +183,22 @@ def test_a_change_cancels_what_was_asked_and_shows_so_at_once(
     with page.expect_event("requestfailed", lambda request: "last=7d" in request.url):
         page.get_by_label("Range").select_option("30d")
     expect(page.locator(".records tbody tr")).to_have_count(84)
+
+
+def test_a_chart_that_cannot_be_drawn_says_so(browser: Browser, known: Client) -> None:
+    broken = "export default class { constructor() { throw new Error('no canvas'); } }"
+    context = browser.new_context()
+    page = context.new_page()
+    page.route(
+        "**/uPlot.esm.js",
+        lambda route: route.fulfill(content_type="text/javascript", body=broken),
+    )
+    page.goto(f"{known.base_url}/#token={known.token}")
+    told = page.get_by_role("region", name="Durations").get_by_role("alert")
+    expect(told).to_have_text("The page failed: no canvas")
+    page.get_by_role("link", name="Models").click()
+    settled(page)
+    context.close()
 
 
 def test_views_that_were_left_are_forgotten(opened: Opened, known: Client) -> None:

@@ -4,6 +4,7 @@
 
 import { h, svg } from "./dom.js";
 import * as format from "./format.js";
+import { failure } from "./panels.js";
 import uPlot from "./uPlot.esm.js";
 
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
@@ -91,7 +92,11 @@ export function lines(groups, names, options) {
  */
 class Plot extends HTMLElement {
   connectedCallback() {
-    this.end = this.draw();
+    try {
+      this.end = this.draw();
+    } catch (error) {
+      this.replaceChildren(failure(error)); // the browser calls this, not the panel that would say so
+    }
   }
 
   disconnectedCallback() {
