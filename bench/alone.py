@@ -11,14 +11,14 @@ from collections.abc import Generator
 from pathlib import Path
 
 from bench.plan import DAY_ROWS
-from genmeter import sql
-from genmeter.bots import fields
 from genmeter.clock import now_ms
-from genmeter.engine import Engine
-from genmeter.engine.driver import connect
-from genmeter.engine.embedded import Embedded
-from genmeter.query import Question
-from genmeter.store import Store
+from genmeter.model.bots import fields
+from genmeter.query.stats import Question
+from genmeter.storage.engine.base import Engine
+from genmeter.storage.engine.chdb import connect
+from genmeter.storage.engine.embedded import Embedded
+from genmeter.storage.sql import base as sql
+from genmeter.storage.store import Store
 
 MEMORY_MB = 1500
 THREADS = 2

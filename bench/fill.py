@@ -21,12 +21,12 @@ from bench.alone import RETENTION_DAYS, open_engine
 from bench.baseline import JOBS, METADATA
 from bench.plan import Plan
 from bench.postgres import Databases
-from genmeter import records
 from genmeter.clock import DAY_MS, now_ms
-from genmeter.engine import Engine
-from genmeter.records import Row
-from genmeter.store import Store
-from genmeter.traffic import traffic
+from genmeter.ingest import decode as records
+from genmeter.ingest.decode import Row
+from genmeter.sample_traffic import traffic
+from genmeter.storage.engine.base import Engine
+from genmeter.storage.store import Store
 
 BATCH = 50_000
 

@@ -13,8 +13,8 @@ from bench.plan import Plan
 from bench.processes import aside
 from bench.report import Line, Report
 from genmeter.clock import day_start_ms, now_ms, utc_date
-from genmeter.store import Store
-from genmeter.traffic import traffic
+from genmeter.sample_traffic import traffic
+from genmeter.storage.store import Store
 
 _ACCOUNT = "acme"
 _BOT = "google-flow"

@@ -1,6 +1,6 @@
 """Records of very many accounts, their sizes by Zipf's law, that look like those of the samples.
 
-``genmeter.traffic`` gives each account a character that costs it 20 KB and a quarter of a
+``genmeter.sample_traffic`` gives each account a character that costs it 20 KB and a quarter of a
 millisecond: fine for hundreds, not for 100,000. Here a small cast is made by it, and every account
 lives like one of the cast, with configs and job ids of its own.
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, count, cycle
 from typing import NamedTuple
 
-from genmeter.traffic import traffic
+from genmeter.sample_traffic import traffic
 
 _CAST = 64
 _LINES = 400 * _CAST

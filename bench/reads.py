@@ -20,7 +20,7 @@ from bench.peer import Peer
 from bench.plan import LIMIT, Plan
 from bench.processes import aside
 from bench.report import Line, Report, spread
-from genmeter.query import Question
+from genmeter.query.stats import Question
 
 _WARM_UP = 3
 _IDLE_S = 5.0

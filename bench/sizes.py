@@ -22,10 +22,10 @@ from bench.population import Population
 from bench.processes import Server, aside
 from bench.report import columns
 from bench.stores import Kind, Place, Site
-from genmeter import sql
 from genmeter.clock import DAY_MS, day_start_ms, now_ms, utc_date
-from genmeter.records import Row
-from genmeter.store import Store
+from genmeter.ingest.decode import Row
+from genmeter.storage.sql import base as sql
+from genmeter.storage.store import Store
 
 ACCOUNT = "reference"
 BOT = "google-flow"

@@ -18,9 +18,9 @@ from bench import alone, postgres
 from bench.alone import Holdings
 from bench.fill import settle
 from bench.processes import cpu_s
-from genmeter.addresses import Secret, clickhouse
-from genmeter.engine import Engine
-from genmeter.engine.clickhouse import ClickHouse
+from genmeter.config.urls import Secret, clickhouse
+from genmeter.storage.engine.base import Engine
+from genmeter.storage.engine.cluster import ClickHouse
 
 Kind = Literal["embedded", "server", "cluster"]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from bench import postgres
 from bench.processes import aside
-from genmeter.accounts import Accounts
-from genmeter.addresses import postgresql
+from genmeter.auth.accounts import Accounts
 from genmeter.clock import now_ms
+from genmeter.config.urls import postgresql
 
 _DATABASE = "versions"
 

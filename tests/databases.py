@@ -7,8 +7,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Protocol
 
-from genmeter.accounts import Accounts
-from genmeter.config import load
+from genmeter.auth.accounts import Accounts
+from genmeter.config.load import load
 from tests.servers.postgres import ROLE, Postgres
 from tests.support import environment
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from genmeter import settled, sql
 from genmeter.clock import DAY_MS, day_start_ms
-from genmeter.engine import Engine
-from genmeter.records import Row
-from genmeter.store import Store
+from genmeter.ingest.decode import Row
+from genmeter.storage import duplicates as settled
+from genmeter.storage.engine.base import Engine
+from genmeter.storage.sql import base as sql
+from genmeter.storage.store import Store
 from tests.support import Running
 
 TODAY = day_start_ms("2031-03-03")  # no other test's records are of these months

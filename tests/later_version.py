@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from unittest.mock import patch
 
-from genmeter import sql
-from genmeter.app import Service
 from genmeter.cli import main
+from genmeter.server.app import Service
+from genmeter.storage.sql import base as sql
 from tests.support import settings as of_test
 
 today = sql.migrations

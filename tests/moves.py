@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from genmeter.bots import BOTS
 from genmeter.clock import month_ms, utc_date
+from genmeter.model.bots import BOTS
 from tests.servers.clickhouse import ClickHouse
 from tests.support import NOON_MS, Client, Process, genmeter, job
 

@@ -16,10 +16,10 @@ import httpx2
 import pytest
 import uvicorn
 
-from genmeter import server
-from genmeter.app import Service
 from genmeter.clock import DAY_MS, day_start_ms, iso
-from genmeter.config import ServerSettings
+from genmeter.config.load import ServerSettings
+from genmeter.server import run as server
+from genmeter.server.app import Service
 
 TODAY: Final = "2026-02-13"
 NOON_MS: Final = day_start_ms(TODAY) + DAY_MS // 2

@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from genmeter.accounts import Accounts, Token, _share_sqlite
+from genmeter.auth.accounts import Accounts, Token, _share_sqlite
 from genmeter.errors import AccountsError, BadRequestError, ForbiddenError, StartError
 from tests.databases import Database
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from genmeter.addresses import (
+from genmeter.config.urls import (
     POSTGRESQL_OPTIONS,
     ClickHouseUrl,
     PostgresqlUrl,

@@ -12,7 +12,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genmeter.bodies import MAX_BODY_BYTES, Budget, decompress, is_lines, receive
+from genmeter.api.bodies import MAX_BODY_BYTES, Budget, decompress, is_lines, receive
 from genmeter.errors import (
     BadRequestError,
     GenmeterError,
@@ -284,7 +284,7 @@ def test_r1_a_zstd_bomb_is_given_up_soon_after_the_limit(monkeypatch: pytest.Mon
         def decompressobj(self) -> Counted:
             return Counted(self.context.decompressobj())
 
-    monkeypatch.setattr("genmeter.bodies.zstandard.ZstdDecompressor", Decompressor)
+    monkeypatch.setattr("genmeter.api.bodies.zstandard.ZstdDecompressor", Decompressor)
     for bomb in bombs("zstd"):
         made.clear()
         with pytest.raises(TooLargeError):
@@ -301,7 +301,7 @@ def test_r1_a_gzip_bomb_is_given_up_soon_after_the_limit(monkeypatch: pytest.Mon
             made.append(len(plain))
             return plain
 
-    monkeypatch.setattr("genmeter.bodies.gzip.GzipFile", Counted)
+    monkeypatch.setattr("genmeter.api.bodies.gzip.GzipFile", Counted)
     for bomb in bombs("gzip"):
         made.clear()
         with pytest.raises(TooLargeError):

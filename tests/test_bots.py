@@ -2,7 +2,9 @@
 
 import pytest
 
-from genmeter import bots, records, sql
+from genmeter.ingest import decode as records
+from genmeter.model import bots
+from genmeter.storage.sql import base as sql
 
 ALL = [
     "midjourney", "google-flow", "dreamina", "kling", "runwayml", "pixverse", "minimax", "mureka",

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from genmeter.settings import SETTINGS
+from genmeter.config.settings import SETTINGS
 from tests.support import Process, environment, genmeter, new_token
 
 
@@ -283,7 +283,7 @@ def test_without_the_server_parts_the_command_says_what_to_install() -> None:
 
 
 def test_a_server_holds_nothing_in_memory_that_nobody_asked_for() -> None:
-    code = "import sys, genmeter.server, genmeter.engine.embedded; print(*sys.modules)"
+    code = "import sys, genmeter.server.run, genmeter.storage.engine.embedded; print(*sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"chdb", "pyarrow", "numpy"} & set(ran.stdout.split())
 

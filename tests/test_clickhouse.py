@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from genmeter import addresses
-from genmeter.addresses import Secret
+from genmeter.config import urls as addresses
+from genmeter.config.urls import Secret
 from genmeter.errors import StartError
 from tests.servers.clickhouse import ClickHouse
 from tests.servers.faulty import BrokenOff, ErrorInside, Fault, FaultyProxy, Late, LostAnswer

@@ -31,7 +31,7 @@ from genmeter.errors import (
     UnauthorizedError,
     UnavailableError,
 )
-from genmeter.parameters import split
+from genmeter.query.parameters import split
 from tests.asked import DAY, RANGE, Asked, asked_service, records
 from tests.servers.faulty import BrokenOff, ErrorInside, FaultyProxy, LostAnswer
 from tests.servers.process import free_port

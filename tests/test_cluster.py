@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from genmeter import sql
-from genmeter.engine.clickhouse import State
-from genmeter.engine.http import RefusedError
 from genmeter.errors import NewerSchemaError, StartError
-from genmeter.sql import Layout
+from genmeter.storage.engine.clickhouse import RefusedError
+from genmeter.storage.engine.cluster import State
+from genmeter.storage.sql import base as sql
+from genmeter.storage.sql.base import Layout
 from tests.later_version import later
 from tests.servers.cluster import NAME, Cluster
 from tests.servers.settings import address, on_cluster

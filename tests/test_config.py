@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from genmeter import config
-from genmeter.addresses import CLICKHOUSE_FORM, ClickHouseUrl, PostgresqlUrl, Secret
-from genmeter.config import load, of_command, server_settings
+from genmeter.config import load as config
+from genmeter.config.load import load, of_command, server_settings
+from genmeter.config.settings import SETTINGS, Setting
+from genmeter.config.urls import CLICKHOUSE_FORM, ClickHouseUrl, PostgresqlUrl, Secret
 from genmeter.errors import SettingsError, StartError
-from genmeter.settings import SETTINGS, Setting
 
 COMMANDS = sorted({command for setting in SETTINGS for command in setting.commands})
 DEFAULTS = {

@@ -11,11 +11,11 @@ import click
 import pytest
 from bench import load, scale
 
-from genmeter.addresses import Secret
 from genmeter.cli import main
-from genmeter.engine.clickhouse import ClickHouse
-from genmeter.settings import SETTINGS
-from genmeter.store import Store
+from genmeter.config.settings import SETTINGS
+from genmeter.config.urls import Secret
+from genmeter.storage.engine.cluster import ClickHouse
+from genmeter.storage.store import Store
 from tests.servers.cluster import NAME, Cluster
 from tests.servers.settings import PASSWORD, USER, address
 from tests.support import environment, program

@@ -2,9 +2,9 @@
 
 import pytest
 
-from genmeter import sql
-from genmeter.engine.embedded import Embedded
 from genmeter.errors import EngineError, FolderBusyError
+from genmeter.storage.engine.embedded import Embedded
+from genmeter.storage.sql import base as sql
 from tests.support import Running
 
 pytestmark = pytest.mark.parametrize("shared_service", ["embedded"], indirect=True)

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from genmeter import sql
-from genmeter.engine import Engine
 from genmeter.errors import EngineError
+from genmeter.storage.engine.base import Engine
+from genmeter.storage.sql import base as sql
 from tests.support import Running
 
 LINE = "concat(toString(number), '\\n')"

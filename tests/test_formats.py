@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from genmeter import formats
 from genmeter.errors import NotAcceptableError
+from genmeter.formats import base as formats
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from genmeter.errors import EngineError
-from genmeter.spool import Spool
+from genmeter.execution.spool import Spool
 from tests.support import Process, Running, job, new_token
 
 

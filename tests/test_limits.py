@@ -6,10 +6,11 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from genmeter import sql_figures, sql_selection
 from genmeter.errors import EngineError
-from genmeter.selection import Selection
-from genmeter.shards import Run
+from genmeter.query.selection import Selection
+from genmeter.storage.shards import Run
+from genmeter.storage.sql import aggregates as sql_figures
+from genmeter.storage.sql import rows as sql_selection
 from tests.support import Running, running
 
 pytestmark = pytest.mark.own_engine

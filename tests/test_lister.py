@@ -7,11 +7,11 @@ import pytest
 
 from genmeter.clock import DAY_MS
 from genmeter.errors import EngineError
-from genmeter.lines import Kind, place_of
-from genmeter.lister import Lister, _rows
-from genmeter.listing import Listing
-from genmeter.selection import Filter, Pattern, Selection
-from genmeter.shards import Make, Run, Shards
+from genmeter.execution.pages import Lister, _rows
+from genmeter.query.listing import Listing
+from genmeter.query.row_text import Kind, place_of
+from genmeter.query.selection import Filter, Pattern, Selection
+from genmeter.storage.shards import Make, Run, Shards
 from tests.support import NOON_MS, Running, job
 
 LISTING = Listing(selection=Selection(account="a", start_ms=0, end_ms=9, timezone="UTC"))

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from zstandard import ZstdDecompressor
 
-from genmeter import live
 from genmeter.clock import now_ms
+from genmeter.execution import feed as live
 from tests.support import NOON_MS, Client, Process, Running, job, new_token
 
 pytestmark = pytest.mark.engines("embedded", "cluster")
@@ -190,7 +190,7 @@ def test_a_silent_stream_says_that_it_is_alive(
 
 
 def test_a_revoked_token_hears_no_more(service: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("genmeter.events.HEARTBEAT_S", 0.05)
+    monkeypatch.setattr("genmeter.api.live.HEARTBEAT_S", 0.05)
     text, token = service.service.accounts.create("revoked", ("read",), now_ms=NOON_MS)
     with listening(service.holder(text)) as reader:
         service.service.accounts.revoke(token.id, now_ms=NOON_MS)

@@ -18,8 +18,8 @@ from bench.fill import decode
 from bench.population import Population
 from bench.sending import Load
 
-from genmeter.bots import BOTS
 from genmeter.clock import now_ms
+from genmeter.model.bots import BOTS
 from tests.support import NOON_MS, Client, Process, environment, new_token
 
 ROOT = Path(__file__).parent.parent

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from genmeter import logs
+from genmeter.server import logs
 
 CREATED = 1_770_978_600.25  # 2026-02-13T10:30:00.250Z
 CHATTY = ("httpx2", "httpcore2", "asyncio", "uvicorn.error")

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from genmeter.bots import BOTS
+from genmeter.model.bots import BOTS
 from tests.asking import METRICS, NOW_MS, Maker
 from tests.reference.question import Given
 from tests.reference.records import Row, attempts, stored

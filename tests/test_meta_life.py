@@ -16,13 +16,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from genmeter.analyst import Analyst
 from genmeter.clock import DAY_MS, iso
-from genmeter.meta import Inventory, Limits, Meta
-from genmeter.records import Row
-from genmeter.selection import Filter, Pattern, Selection
-from genmeter.shards import Run, Shards
-from genmeter.store import Store
+from genmeter.execution.aggregator import Analyst
+from genmeter.execution.catalog import Inventory, Limits, Meta
+from genmeter.ingest.decode import Row
+from genmeter.query.selection import Filter, Pattern, Selection
+from genmeter.storage.shards import Run, Shards
+from genmeter.storage.store import Store
 from tests.hooked import FIRST, NOW, TODAY, Hooked, checked, hooked, row
 from tests.support import Running
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genmeter import figures, metrics
+from genmeter.execution import groups as figures
+from genmeter.query import metrics
 
 NOTHING = dict.fromkeys(
     {name for metric in metrics.METRICS.values() for name in metric.needs} | {"p50"}, 0

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from genmeter.accounts import Accounts
+from genmeter.auth.accounts import Accounts
 from genmeter.clock import iso, month_ms
-from genmeter.migrate import (
+from genmeter.storage.migration import (
     PORTION_RECORDS,
     Difference,
     Known,

@@ -7,7 +7,7 @@ import httpx2
 import jsonschema
 import pytest
 
-from genmeter.bots import BOTS
+from genmeter.model.bots import BOTS
 from tests.support import NOON_MS, Client, Running, job
 
 

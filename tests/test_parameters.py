@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genmeter.errors import BadRequestError
-from genmeter.parameters import Parameters, split
-from genmeter.selection import Pattern, _spelled, unescaped
+from genmeter.query.parameters import Parameters, split
+from genmeter.query.selection import Pattern, _spelled, unescaped
 
 TEXTS = st.text(st.sampled_from("ab,*\\()empty é"), max_size=12)
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genmeter import periods
 from genmeter.clock import to_ms
+from genmeter.query import buckets as periods
 
 BERLIN = ZoneInfo("Europe/Berlin")
 HOUR = 3_600_000

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genmeter.portions import cuts
+from genmeter.storage.slices import cuts
 
 STEP = 60
 COUNTS = st.dictionaries(st.integers(0, 30), st.integers(1, 10), max_size=20)

@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from genmeter.accounts import Accounts
-from genmeter.addresses import Secret, postgresql
+from genmeter.auth.accounts import Accounts
+from genmeter.config.urls import Secret, postgresql
 from genmeter.errors import AccountsError, StartError
 from tests.servers.postgres import DATABASE, PASSWORD, ROLE, TLS_NAME, Postgres
 from tests.servers.process import free_port

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from genmeter.bots import BOTS
 from genmeter.errors import BadRequestError, ForbiddenError
-from genmeter.query import Question, parse
+from genmeter.model.bots import BOTS
+from genmeter.query.stats import Question, parse
 
 NOW = 1_770_978_600_000  # 2026-02-13T10:30:00.000Z
 MIDNIGHT = 1_770_940_800_000

@@ -5,7 +5,7 @@ from typing import Final
 import httpx2
 import pytest
 
-from genmeter.bots import BOTS
+from genmeter.model.bots import BOTS
 from tests.reference.question import Given
 from tests.support import NOON_MS, Client, Running, job
 from tests.world import META, QUERY, ROWS

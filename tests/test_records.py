@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genmeter.bots import BOTS
 from genmeter.errors import BadRequestError
-from genmeter.records import Decoded, Limits, Row, decode, retention_edge_ms
+from genmeter.ingest.decode import Decoded, Limits, Row, decode, retention_edge_ms
+from genmeter.model.bots import BOTS
 
 NOW: Final = 1_770_978_600_000  # 2026-02-13T10:30:00.000Z
 DAY: Final = 86_400_000

@@ -9,12 +9,13 @@ from unittest.mock import Mock
 
 import pytest
 
-from genmeter import settled, sql
 from genmeter.clock import DAY_MS
 from genmeter.errors import EngineError
-from genmeter.settled import MAX_RUNS, Unknown
-from genmeter.sql import Layout
-from genmeter.store import Store
+from genmeter.storage import duplicates as settled
+from genmeter.storage.duplicates import MAX_RUNS, Unknown
+from genmeter.storage.sql import base as sql
+from genmeter.storage.sql.base import Layout
+from genmeter.storage.store import Store
 from tests.hooked import ACCOUNTS, END, FIRST, NOW, TODAY, Hooked, checked, hooked, row
 from tests.support import Running
 

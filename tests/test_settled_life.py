@@ -15,11 +15,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from genmeter import settled, sql
 from genmeter.clock import DAY_MS
-from genmeter.records import Row
-from genmeter.settled import Plan
-from genmeter.store import Store
+from genmeter.ingest.decode import Row
+from genmeter.storage import duplicates as settled
+from genmeter.storage.duplicates import Plan
+from genmeter.storage.sql import base as sql
+from genmeter.storage.store import Store
 from tests.hooked import ACCOUNTS, END, FIRST, NOW, OURS, Hooked, checked, hooked, row
 from tests.support import Running
 

@@ -3,12 +3,12 @@
 import json
 from pathlib import Path
 
-from genmeter.addresses import Secret
 from genmeter.clock import DAY_MS
-from genmeter.engine.clickhouse import ClickHouse
-from genmeter.query import Question
-from genmeter.records import Limits, decode
-from genmeter.store import Store
+from genmeter.config.urls import Secret
+from genmeter.ingest.decode import Limits, decode
+from genmeter.query.stats import Question
+from genmeter.storage.engine.cluster import ClickHouse
+from genmeter.storage.store import Store
 from tests.servers.cluster import NAME, Cluster
 from tests.servers.settings import PASSWORD, address
 from tests.support import NOON_MS, job

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from genmeter.spool import MEMORY_BYTES, PIECE_BYTES, Spool
+from genmeter.execution.spool import MEMORY_BYTES, PIECE_BYTES, Spool
 
 MIB: Final = 2**20
 
@@ -169,7 +169,10 @@ def test_any_order_of_writing_reading_and_clearing(
         spool.finish()
         assert await rest(spool) == model
 
-    with patch("genmeter.spool.MEMORY_BYTES", 1000), patch("genmeter.spool.PIECE_BYTES", 100):
+    with (
+        patch("genmeter.execution.spool.MEMORY_BYTES", 1000),
+        patch("genmeter.execution.spool.PIECE_BYTES", 100),
+    ):
         run(tmp_path, use)
 
 
@@ -296,7 +299,7 @@ def test_a_disk_that_takes_less_at_a_time_loses_nothing(
     """A pwrite may write less than it was given, near a full disk or a quota for one."""
     whole_write = os.pwrite
     monkeypatch.setattr(
-        "genmeter.spool.os.pwrite",
+        "genmeter.execution.spool.os.pwrite",
         lambda fd, data, offset: whole_write(fd, memoryview(data)[:100_000], offset),
     )
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genmeter import sql
-from genmeter.bots import BOTS, fields
-from genmeter.query import Question
+from genmeter.model.bots import BOTS, fields
+from genmeter.query.stats import Question
+from genmeter.storage.sql import base as sql
 
 NOON = 1_770_984_000_000  # 2026-02-13T12:00:00.000Z
 MIDNIGHT = 1_770_940_800_000

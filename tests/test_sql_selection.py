@@ -7,10 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genmeter import analysis, listing, sql_figures, sql_selection
-from genmeter.parameters import Parameters
-from genmeter.selection import Asking
-from genmeter.sql import Piece
+from genmeter.query import aggregation as analysis
+from genmeter.query import listing
+from genmeter.query.parameters import Parameters
+from genmeter.query.selection import Asking
+from genmeter.storage.sql import aggregates as sql_figures
+from genmeter.storage.sql import rows as sql_selection
+from genmeter.storage.sql.base import Piece
 from tests.test_sql import literals
 
 NOW = 1_770_984_000_000  # 2026-02-13T12:00:00.000Z

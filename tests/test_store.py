@@ -8,12 +8,12 @@ from unittest.mock import Mock
 
 import httpx2
 
-from genmeter import sql
-from genmeter.backup import snapshot
 from genmeter.clock import day_start_ms
-from genmeter.records import Row
-from genmeter.sql import Layout
-from genmeter.store import Store
+from genmeter.ingest.decode import Row
+from genmeter.storage.backup import snapshot
+from genmeter.storage.sql import base as sql
+from genmeter.storage.sql.base import Layout
+from genmeter.storage.store import Store
 from tests.support import Process, environment, genmeter, new_token
 
 
@@ -98,7 +98,7 @@ def test_a_copy_that_a_crash_left_goes_with_the_next_and_backups_inside_stay(
     data = tmp_path / "data"
     with Process(data) as server:
         assert server.stop() == 0
-    left = "import os, pathlib, sys; from genmeter.backup import snapshot\n"
+    left = "import os, pathlib, sys; from genmeter.storage.backup import snapshot\n"
     left += "with snapshot(pathlib.Path(sys.argv[1])): os._exit(0)"
     subprocess.run([sys.executable, "-c", left, str(data)], check=True, env=environment())
     assert len(list(data.glob(".snapshot-*"))) == 1

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from genmeter.clock import iso
 from genmeter.errors import EngineError
-from genmeter.summary import Group
-from genmeter.tally import Tally
+from genmeter.execution.summary import Group
+from genmeter.storage.tally import Tally
 
 MORNING = 1_770_940_803_000
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from genmeter.tasks import Task, Tasks
+from genmeter.server.tasks import Task, Tasks
 
 LONG_S = 3600.0
 WAIT_S = 30.0
@@ -51,9 +51,12 @@ def test_a_failing_task_is_logged_and_runs_again(caplog: pytest.LogCaptureFixtur
             raise ValueError(f"failure {len(runs)}")
         again.set()
 
-    with caplog.at_level(logging.ERROR, "genmeter.tasks"), Tasks([Task("work", 0.001, work)]):
+    with (
+        caplog.at_level(logging.ERROR, "genmeter.server.tasks"),
+        Tasks([Task("work", 0.001, work)]),
+    ):
         assert again.wait(WAIT_S)
-    errors = [record for record in caplog.records if record.name == "genmeter.tasks"]
+    errors = [record for record in caplog.records if record.name == "genmeter.server.tasks"]
     assert [record.levelname for record in errors] == ["ERROR", "ERROR"]
     for number, record in enumerate(errors, 1):
         assert vars(record)["task"] == "work"

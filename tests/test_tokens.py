@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from genmeter.accounts import Token
+from genmeter.auth.accounts import Token
+from genmeter.auth.token_cache import Tokens
 from genmeter.errors import AccountsError
-from genmeter.tokens import Tokens
 
 KNOWN = Token(id="1", account="a", name="a", scopes=("read",), created_ms=0)
 

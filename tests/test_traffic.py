@@ -1,4 +1,4 @@
-"""The sample traffic: what `genmeter.traffic` promises, and that it looks like the real thing."""
+"""What :mod:`genmeter.sample_traffic` promises, and that it looks like the real thing."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from genmeter.traffic import traffic
+from genmeter.sample_traffic import traffic
 
 END = 1_780_000_000_000
 DAY = 86_400_000

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from genmeter.errors import EngineError, QueueFullError, WriteError
-from genmeter.records import Row
-from genmeter.writer import BATCH_ROWS, Writer
+from genmeter.ingest.decode import Row
+from genmeter.ingest.writer import BATCH_ROWS, Writer
 
 
 def rows(*numbers: int) -> list[Row]:
@@ -95,7 +95,7 @@ def test_a_request_is_never_split_over_two_inserts() -> None:
 def test_who_was_answered_and_comes_back_goes_with_those_who_waited(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("genmeter.writer.GATHER_S", 30.0)
+    monkeypatch.setattr("genmeter.ingest.writer.GATHER_S", 30.0)
     sink = Sink()
     sink.go_on.clear()
 

@@ -30,7 +30,8 @@ from urllib.parse import urlencode
 import httpx2
 import msgspec
 
-from genmeter import __version__, addresses
+from genmeter import __version__
+from genmeter.config import urls as addresses
 from genmeter.errors import (
     BadRequestError,
     BrokenAnswerError,

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from genmeter.bots import BOTS
 from genmeter.clock import DAY_MS
+from genmeter.model.bots import BOTS
 from tests.support import NOON_MS, TODAY, Client, job
 
 WITH_MODEL = {"google-flow", "dreamina", "kling", "minimax", "pixverse", "luma"}

@@ -5,8 +5,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from genmeter.bots import BOTS
 from genmeter.clock import DAY_MS, day_start_ms
+from genmeter.model.bots import BOTS
 from tests.support import NOON_MS, TODAY, Client, Running, job
 
 STATS = "/v2/account/stats"

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import zstandard
 
-from genmeter.bots import BOTS
 from genmeter.clock import DAY_MS, iso
 from genmeter.errors import EngineError
+from genmeter.model.bots import BOTS
 from tests.support import NOON_MS, TODAY, Client, Running, job
 
 NDJSON = "application/x-ndjson"

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from ruamel.yaml import YAML
 
-from genmeter.config import ServerSettings, load, server_settings
-from genmeter.server import DRAIN_S
+from genmeter.config.load import ServerSettings, load, server_settings
+from genmeter.server.run import DRAIN_S
 
 ROOT: Final = Path(__file__).parent.parent.parent
 DEPLOY: Final = ROOT / "deploy"

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from genmeter.config import ServerSettings
+from genmeter.config.load import ServerSettings
 from tests.deploy.files import (
     DEPLOY,
     all_of,

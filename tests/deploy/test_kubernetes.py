@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from lightkube import codecs
 
-from genmeter import api
+from genmeter.api import stats as api
 from tests.deploy.files import DEPLOY, seconds_to_end, serve_settings, yaml
 
 MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml*"))

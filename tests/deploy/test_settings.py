@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from genmeter.config import of_command
-from genmeter.settings import SETTINGS
+from genmeter.config.load import of_command
+from genmeter.config.settings import SETTINGS
 from tests.deploy.files import DEPLOY, ROOT
 
 PAGE = ROOT / "docs" / "deploy.md"

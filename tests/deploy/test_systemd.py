@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from genmeter.config import ServerSettings
-from genmeter.settings import SETTINGS
+from genmeter.config.load import ServerSettings
+from genmeter.config.settings import SETTINGS
 from tests.deploy.files import DEPLOY, run, seconds_to_end, serve_settings, tool, variables
 from tests.support import environment, program
 

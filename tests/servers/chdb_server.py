@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
-from genmeter.engine.driver import connect
+from genmeter.storage.engine.chdb import connect
 
 DATABASE: Final = "genmeter"
 _NO_SETTINGS: Final = frozenset({"database", "default_format", "query", "wait_end_of_query"})

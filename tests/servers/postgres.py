@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 from bench.postgres import PostgresError, binaries, unprivileged
 
-from genmeter.addresses import PostgresqlUrl, Secret, postgresql
+from genmeter.config.urls import PostgresqlUrl, Secret, postgresql
 from tests.servers.process import HOST, ServerProcess, free_port
 from tests.servers.tls import Authority
 from tests.support import missing, program

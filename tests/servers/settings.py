@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from genmeter.addresses import ClickHouseUrl, Secret, clickhouse
+from genmeter.config.urls import ClickHouseUrl, Secret, clickhouse
 from tests.servers.clickhouse import GENMETER, ClickHouse
 from tests.servers.cluster import NAME, Cluster
 from tests.servers.postgres import Postgres

@@ -11,8 +11,8 @@ from typing import Any, Final
 import click
 
 from genmeter import __version__
+from genmeter.config.settings import SETTINGS
 from genmeter.errors import GenmeterError, SettingsError
-from genmeter.settings import SETTINGS
 
 _COMMANDS: Final = {
     "serve": "genmeter.cli.serve",

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from genmeter.backup import backup
 from genmeter.cli.options import settings_of
-from genmeter.config import load
+from genmeter.config.load import load
+from genmeter.storage.backup import backup
 
 
 @click.command(short_help="Copy the data folder, also while it is in use.")

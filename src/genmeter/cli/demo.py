@@ -8,12 +8,13 @@ from typing import Any, Final
 import click
 import httpx2
 
-from genmeter import logs, server
-from genmeter.app import Service
 from genmeter.cli.options import settings_of
 from genmeter.clock import now_ms, utc_date
-from genmeter.config import load, server_settings
-from genmeter.traffic import traffic
+from genmeter.config.load import load, server_settings
+from genmeter.sample_traffic import traffic
+from genmeter.server import logs
+from genmeter.server import run as server
+from genmeter.server.app import Service
 
 _ACCOUNT: Final = "demo"
 _POST_RECORDS: Final = 4_000

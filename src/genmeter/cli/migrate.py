@@ -8,15 +8,15 @@ from typing import Any
 
 import click
 
-from genmeter import logs
-from genmeter.accounts import Accounts
-from genmeter.backup import snapshot
+from genmeter.auth.accounts import Accounts
 from genmeter.cli.options import settings_of
-from genmeter.config import load
-from genmeter.engine.clickhouse import ClickHouse
-from genmeter.engine.embedded import Embedded
+from genmeter.config.load import load
 from genmeter.errors import EngineError, GenmeterError
-from genmeter.migrate import Migration
+from genmeter.server import logs
+from genmeter.storage.backup import snapshot
+from genmeter.storage.engine.cluster import ClickHouse
+from genmeter.storage.engine.embedded import Embedded
+from genmeter.storage.migration import Migration
 
 
 @click.command(short_help="Move a data folder's records to ClickHouse servers.")

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import click
 
-from genmeter.config import of_command
+from genmeter.config.load import of_command
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -13,7 +13,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 def settings_of(command: str) -> Callable[[F], F]:
     """A decorator that gives a function all options of ``command``, as texts or None.
 
-    They are checked by :func:`genmeter.config.load`, which reports all faults together. Passwords
+    They are checked by :func:`genmeter.config.load.load`, which reports all faults together.
+    Passwords
     are no options: flags are seen by others.
     """
 

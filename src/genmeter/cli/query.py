@@ -17,9 +17,9 @@ from genmeter.cli import plot, table
 from genmeter.cli.options import settings_of
 from genmeter.cli.text import Look, in_time
 from genmeter.client import FORMATS, Client, Format, Resource, format_of
-from genmeter.config import load, no_color
+from genmeter.config.load import load, no_color
 from genmeter.errors import BadRequestError, GenmeterError, SettingsError, UnauthorizedError
-from genmeter.parameters import split
+from genmeter.query.parameters import split
 
 F = TypeVar("F", bound=Callable[..., Any])
 

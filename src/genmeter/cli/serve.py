@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 import click
 
-from genmeter import logs, server
-from genmeter.app import Service
 from genmeter.cli.options import settings_of
-from genmeter.config import ServerSettings, load, server_settings
+from genmeter.config.load import ServerSettings, load, server_settings
 from genmeter.errors import EngineError
+from genmeter.server import logs
+from genmeter.server import run as server
+from genmeter.server.app import Service
 
 
 @click.command(short_help="Run the service.")

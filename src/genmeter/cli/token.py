@@ -5,10 +5,10 @@ from typing import Any
 
 import click
 
-from genmeter.accounts import Accounts
+from genmeter.auth.accounts import Accounts
 from genmeter.cli.options import settings_of
 from genmeter.clock import iso, now_ms
-from genmeter.config import load
+from genmeter.config.load import load
 from genmeter.errors import BadRequestError
 
 

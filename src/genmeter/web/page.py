@@ -15,8 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from genmeter.api.responses import unchanged
 from genmeter.errors import NotFoundError
-from genmeter.sending import unchanged
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""HTTP routes: a request in, a response out."""

@@ -1,0 +1,117 @@
+"""``GET /v2/account/stats/live``: records as server-sent events, while a client listens."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Send
+
+from genmeter.api.responses import Streamed
+from genmeter.auth.accounts import Token
+from genmeter.errors import ForbiddenError, UnauthorizedError
+from genmeter.execution.feed import HEARTBEAT_S, Live, place
+from genmeter.ingest.decode import ACCOUNT_NAME, ACCOUNT_RULE
+from genmeter.model.bots import BOTS
+from genmeter.query.parameters import Parameters, quoted
+
+
+class Events:
+    """The route. ``token_of(request)`` is who asks, and raises where nobody may."""
+
+    def __init__(
+        self,
+        live: Live,
+        token_of: Callable[[Request], Awaitable[Token]],
+        *,
+        stall_seconds: float,
+    ) -> None:
+        self._live = live
+        self._token_of = token_of
+        self._stall_seconds = stall_seconds
+
+    def routes(self) -> list[Route]:
+        """The one route there is."""
+        return [Route("/v2/account/stats/live", self._follow, methods=["GET"])]
+
+    async def _follow(self, request: Request) -> Response:
+        token = await self._token_of(request)
+        token.require("read")
+        account, bots = _asked(request, token)
+        last_id = request.headers.get("last-event-id")
+        after = place(last_id) if last_id else None
+
+        async def still_allowed() -> None:
+            (await self._token_of(request)).require("read")
+
+        return _Stream(self._live.follow(account, bots, after), still_allowed, self._stall_seconds)
+
+
+def _asked(request: Request, token: Token) -> tuple[str | None, tuple[str, ...] | None]:
+    """The account, None for all, and the bots, None for all."""
+    given = Parameters.of_address(request.query_params.multi_items())
+    account = given.read("account", _account) or token.account
+    bots = tuple(given.all("bot"))
+    if unknown := set(bots) - {*BOTS, "all"}:
+        shown = ", ".join(map(quoted, sorted(unknown)[:5]))
+        given.faults.append(f"bot must be all, or one or more of {', '.join(BOTS)}, not {shown}")
+    given.end()
+    if account != token.account and not token.is_admin:
+        raise ForbiddenError("only an admin token may name another account than its own")
+    return None if account == "*" else account, None if not bots or "all" in bots else bots
+
+
+def _account(text: str) -> str:
+    if text != "*" and not ACCOUNT_NAME.fullmatch(text):
+        raise ValueError(f"* for all, or {ACCOUNT_RULE}")
+    return text
+
+
+class _Stream(Streamed):
+    """Sends events until the client goes away, takes nothing for too long, or may no more."""
+
+    def __init__(
+        self,
+        events: AsyncGenerator[bytes, None],
+        still_allowed: Callable[[], Awaitable[None]],
+        stall_seconds: float,
+    ) -> None:
+        super().__init__("text/event-stream", stall_seconds)
+        self.headers["cache-control"] = "no-store"
+        self.headers["x-accel-buffering"] = "no"  # a proxy must not gather them
+        self._events = events
+        self._still_allowed = still_allowed
+
+    async def send(self, send: Send) -> None:
+        """Send what comes. What is known to be wrong is raised before the first byte."""
+        watching = asyncio.ensure_future(self._watch_token())
+        coming = asyncio.ensure_future(anext(self._events))
+        try:
+            piece = await coming
+            await self.begin(send)
+            while True:
+                await self.send_piece(send, piece)
+                coming = asyncio.ensure_future(anext(self._events))
+                await asyncio.wait((coming, watching), return_when=asyncio.FIRST_COMPLETED)
+                if watching.done():
+                    break
+                try:
+                    piece = coming.result()
+                except StopAsyncIteration:
+                    break
+            await self.end(send)
+        finally:
+            watching.cancel()
+            coming.cancel()
+            await asyncio.gather(watching, coming, return_exceptions=True)
+            await self._events.aclose()
+
+    async def _watch_token(self) -> None:
+        """Return when the token opens nothing any more."""
+        while True:
+            await asyncio.sleep(HEARTBEAT_S)
+            try:
+                await self._still_allowed()
+            except (UnauthorizedError, ForbiddenError):
+                return

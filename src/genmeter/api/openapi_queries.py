@@ -1,0 +1,207 @@
+"""The part of the OpenAPI description that tells of questions about ranges."""
+
+from typing import Any, Final
+
+from genmeter.execution.render import FRACTIONS
+from genmeter.formats import base as formats
+from genmeter.model.bots import BOTS, FIELDS
+from genmeter.query.aggregation import MAX_METRICS, MAX_TOP, PREVIOUS
+from genmeter.query.buckets import INTERVALS
+from genmeter.query.listing import NEWEST, OLDEST
+from genmeter.query.metrics import DEFAULT, METRICS, PERCENTILES_HELP
+from genmeter.query.row_text import COLUMNS, NUMBERS
+from genmeter.query.selection import DIMENSIONS, NOT
+from genmeter.query.stats import MAX_LIMIT
+
+_TEXT: Final = {"type": "string"}
+_COUNT: Final = {"type": "integer", "minimum": 0}
+_TIME: Final = {
+    "type": "string",
+    "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}(Z|[+-]\d\d:\d\d(:\d\d)?)$",
+}
+_HELP: Final = {field.key: field.help for field in FIELDS}
+_PATTERNS: Final = (
+    "Exact, a prefix such as `veo-*`, or `(empty)`; a backslash takes the meaning from the next "
+    "character"
+)
+
+
+def schemas() -> dict[str, Any]:
+    """The answers' shapes."""
+    metrics = {name: _metric(name) for name in METRICS}
+    percentile = {"type": ["integer", "null"], "minimum": 0, "description": PERCENTILES_HELP}
+    figures = {
+        "title": "Figures",
+        "description": "The metrics asked for; null where there was nothing to tell.",
+        "type": "object",
+        "properties": metrics,
+        "patternProperties": {r"^p\d{1,2}(\.\d{1,2})?$": percentile},
+    }
+    dimensions = {
+        name: {"type": ["integer", "null"] if dimension.kind in ("code", "retry") else _NULLABLE}
+        for name, dimension in DIMENSIONS.items()
+        if dimension.groups
+    }
+    group = {
+        "title": "Group",
+        "description": "A bucket of time, a group, or both, with its figures.",
+        "type": "object",
+        "properties": {
+            "start": _TIME,
+            "other": {"const": True, "description": "All groups that are not among the top"},
+            **dimensions,
+            **metrics,
+        },
+        "patternProperties": figures["patternProperties"],
+        "additionalProperties": False,
+    }
+    period = {"total": _ref("Figures"), "groups": {"type": "array", "items": _ref("Group")}}
+    query = {"type": "object", "description": "The parameters as understood; they can be POSTed"}
+    return {
+        "Figures": figures | {"additionalProperties": False},
+        "Group": group,
+        "Query": {
+            "title": "Query",
+            "type": "object",
+            "properties": {
+                "query": query,
+                **period,
+                "previous": {
+                    "type": "object",
+                    "properties": {"from": _TIME, "to": _TIME, **period},
+                    "required": ["from", "to", "total"],
+                    "additionalProperties": False,
+                },
+            },
+            "required": ["query", "total"],
+            "additionalProperties": False,
+        },
+        "Rows": {
+            "title": "Rows",
+            "type": "object",
+            "properties": {
+                "query": query,
+                "data": {"type": "array", "items": _ref("ListedRow")},
+                "count": _COUNT,
+                "has_more": {"type": "boolean"},
+                "next_cursor": {"type": ["string", "null"]},
+            },
+            "required": ["query", "data", "count", "has_more", "next_cursor"],
+            "additionalProperties": False,
+        },
+        "ListedRow": _row(),
+        "Parameters": {
+            "title": "Parameters",
+            "description": "The parameters of the GET as keys; arrays for several values.",
+            "type": "object",
+        },
+    }
+
+
+_NULLABLE: Final = ["string", "null"]
+
+
+def _metric(name: str) -> dict[str, Any]:
+    metric = METRICS[name]
+    if metric.is_time:
+        return {"oneOf": [_TIME, {"type": "null"}], "description": metric.help}
+    kind = "number" if name in FRACTIONS else "integer"
+    return {"type": [kind, "null"], "minimum": 0, "description": metric.help}
+
+
+def _row() -> dict[str, Any]:
+    properties: dict[str, Any] = {}
+    for name in COLUMNS:
+        if name == "timestamp":
+            properties[name] = dict(_TIME)
+        elif name == "captchaRetry":
+            properties[name] = {"type": ["integer", "null"], "minimum": 0}
+        else:
+            properties[name] = dict(_COUNT if name in NUMBERS else _TEXT)
+        if name in _HELP:
+            properties[name]["description"] = _HELP[name]
+    return {
+        "title": "ListedRow",
+        "description": "A job, all its fields. `account` only where several accounts are asked.",
+        "type": "object",
+        "properties": properties,
+        "required": [name for name in COLUMNS if name != "account"],
+        "additionalProperties": False,
+    }
+
+
+def query_parameters() -> list[dict[str, Any]]:
+    """What a question about figures may say."""
+    return [
+        *_selecting(),
+        _several("metrics", _TEXT, f"Default: {', '.join(DEFAULT)}. Up to {MAX_METRICS}"),
+        _several(
+            "group_by",
+            {"enum": [d.name for d in DIMENSIONS.values() if d.groups]},
+            "Up to three fields",
+        ),
+        _single("interval", {"enum": ["auto", *INTERVALS]}, "Length of the buckets of a series"),
+        _several("order", _TEXT, "Metrics, fields, or start; a - before it: the most first"),
+        _single(
+            "top",
+            {"type": "integer", "minimum": 1, "maximum": MAX_TOP},
+            "How many groups are told apart; the rest together is `other`",
+        ),
+        _single("compare", {"const": PREVIOUS}, "Adds the same figures of the period before"),
+    ]
+
+
+def rows_parameters() -> list[dict[str, Any]]:
+    """What a question about rows may say."""
+    return [
+        *_selecting(),
+        _single("order", {"enum": [NEWEST, OLDEST]}, "Default: newest first"),
+        _single(
+            "limit",
+            {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT},
+            "Rows of a page; without, the whole range",
+        ),
+        _single("cursor", _TEXT, "next_cursor of the page before; all else as it was"),
+    ]
+
+
+def _selecting() -> list[dict[str, Any]]:
+    fields = [
+        _several(d.name + suffix, _TEXT, f"{_PATTERNS}{': none of these' if suffix else ''}")
+        for d in DIMENSIONS.values()
+        if d.name not in ("account", "bot")
+        for suffix in ("", NOT)
+    ]
+    return [
+        _several("bot", {"enum": ["all", *BOTS]}, "Default: all"),
+        _several("bot!", {"enum": list(BOTS)}, "None of these"),
+        _several("account", _TEXT, "Admin tokens only: others than the token's, `team-*`, `*`"),
+        _several("account!", _TEXT, "Admin tokens only: none of these"),
+        _single("from", _TEXT, "Date (midnight in timezone), instant, or epoch milliseconds"),
+        _single("to", _TEXT, "The end, not included; default: the end of this minute"),
+        _single("last", {"type": "string", "pattern": r"^[1-9]\d*[mhdw]$"}, "Default: 24h"),
+        _single("timezone", {"type": "string", "default": "UTC"}, "IANA name"),
+        *fields,
+        _single("min_msec", _COUNT, "At least so long"),
+        _single("max_msec", _COUNT, "At most so long"),
+        _single("format", {"enum": list(formats.FORMATS)}, "Goes before Accept"),
+    ]
+
+
+def _single(name: str, schema: dict[str, Any], text: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "query",
+        "required": False,
+        "schema": schema,
+        "description": text,
+    }
+
+
+def _several(name: str, schema: dict[str, Any], text: str) -> dict[str, Any]:
+    many = _single(name, {"type": "array", "items": schema}, text)
+    return many | {"style": "form", "explode": False}
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}

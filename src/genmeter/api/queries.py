@@ -1,0 +1,259 @@
+"""The routes of questions about ranges: figures, rows, and what there is to ask about.
+
+Bytes in, bytes out: what is asked is read by :mod:`genmeter.query`, and answered by
+:mod:`genmeter.execution`.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Send
+
+from genmeter import __version__
+from genmeter.api import bodies
+from genmeter.api.openapi import META, QUERY, ROWS
+from genmeter.api.responses import Streamed, disconnected, unchanged
+from genmeter.auth.accounts import Token
+from genmeter.errors import LimitError
+from genmeter.execution import render as answers
+from genmeter.execution.aggregator import Analyst
+from genmeter.execution.catalog import Inventory, Limits
+from genmeter.execution.pages import Lister
+from genmeter.execution.pool import Reader
+from genmeter.formats import base as formats
+from genmeter.formats.base import Format
+from genmeter.query import aggregation as analysis
+from genmeter.query import listing, selection
+from genmeter.query.listing import Listing
+from genmeter.query.parameters import Parameters
+from genmeter.query.selection import Asking, Selection
+from genmeter.storage.shards import Run, Shards
+from genmeter.storage.store import Store
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    """A request, as far as all questions have it in common."""
+
+    given: Parameters
+    asking: Asking
+    run: Run
+
+
+class Queries:
+    """The routes, with all they need. ``authorize`` gives the token that asks."""
+
+    def __init__(
+        self,
+        *,
+        authorize: Callable[[Request], Awaitable[Token]],
+        store: Store,
+        shards: Shards,
+        reader: Reader,
+        now_ms: Callable[[], int],
+        limits: Limits,
+        retention_days: int,
+        stall_seconds: float,
+    ) -> None:
+        self._authorize = authorize
+        self._store = store
+        self._shards = shards
+        self._analyst = Analyst(shards, most_groups=limits.groups)
+        self._inventory = Inventory(self._analyst, shards, limits, retention_days)
+        self._lister = Lister(shards)
+        self._reader = reader
+        self._now_ms = now_ms
+        self._limits = limits
+        self._stall_seconds = stall_seconds
+        self._budget = bodies.Budget()
+
+    def routes(self) -> list[Route]:
+        """Every route there is."""
+        return [
+            Route(QUERY, self._query, methods=["GET", "POST"]),
+            Route(ROWS, self._rows, methods=["GET", "POST"]),
+            Route(META, self._meta, methods=["GET"]),
+        ]
+
+    async def _query(self, request: Request) -> Response:
+        asked = await self._asked(request)
+        format_ = _format(asked.given, request)
+        wanted = analysis.parse(asked.given, asked.asking, most_groups=self._limits.groups)
+        asked.given.end()
+        tag = await self._tag(asked, wanted.selection, [format_.name, wanted.echo()])
+        if unchanged(request, tag):
+            return Response(status_code=304, headers={"ETag": tag})
+        found = await self._work(request, asked, lambda: self._analyst.figures(wanted, asked.run))
+        body, rows = await asyncio.to_thread(answers.figures, wanted, found, format_)
+        headers = answers.headers(wanted.selection, "query", format_, rows, formats.checksum(body))
+        return Response(body, 200, headers | {"ETag": tag}, format_.media_type)
+
+    async def _rows(self, request: Request) -> Response:
+        asked = await self._asked(request)
+        format_ = _format(asked.given, request)
+        wanted = listing.parse(asked.given, asked.asking)
+        asked.given.end()
+        about = [format_.name, wanted.echo(), wanted.after]
+        tag = await self._tag(asked, wanted.selection, about)
+        if unchanged(request, tag):
+            return Response(status_code=304, headers={"ETag": tag})
+
+        def pieces() -> Generator[bytes, None, answers.Listed]:
+            lines = self._lister.rows(wanted, format_.kind, asked.run)
+            return answers.rows(wanted, lines, format_)
+
+        response = _Rows(self._reader, pieces, format_, self._stall_seconds)
+        response.stop = lambda: self._stop(asked.run)
+        response.headers["ETag"] = tag
+        response.described = lambda listed: (
+            answers.headers(wanted.selection, "rows", format_, listed.rows, listed.sha256)
+            | _next(request, wanted, listed.cursor)
+        )
+        return response
+
+    async def _meta(self, request: Request) -> Response:
+        asked = await self._asked(request)
+        chosen = selection.everything(asked.given, asked.asking)
+        asked.given.end()
+        state = await asyncio.to_thread(self._store.state, chosen.account)
+        found = await self._work(
+            request, asked, lambda: self._inventory.meta(chosen, asked.run, state)
+        )
+        body = msgspec.json.encode(found)
+        tag = _weak(body)
+        if unchanged(request, tag):
+            return Response(status_code=304, headers={"ETag": tag})
+        return Response(body, headers={"ETag": tag}, media_type="application/json")
+
+    async def _asked(self, request: Request) -> _Asked:
+        token = await self._authorize(request)
+        token.require("read")
+        if request.method == "POST":
+            with self._budget.claim() as take:
+                declared = request.headers.get("content-length")
+                body = await bodies.receive(request.stream(), declared, take)
+                coding = request.headers.get("content-encoding", "")
+                given = Parameters.of_json(bodies.decompress(body, coding))
+        else:
+            given = Parameters.of_address(request.query_params.multi_items())
+        now_ms = self._now_ms()
+        asking = Asking(
+            account=token.account,
+            any_account=token.is_admin,
+            now_ms=now_ms,
+            most_days=self._limits.days,
+        )
+        run = Run(
+            now_ms=now_ms,
+            oldest_ms=self._store.oldest_ms(now_ms),
+            mark=f"q{secrets.token_hex(8)}",
+        )
+        return _Asked(given, asking, run)
+
+    async def _tag(self, asked: _Asked, chosen: Selection, about: list[Any]) -> str:
+        """What changes when an answer may: with the question, and with the records it is about.
+
+        The records' state is asked for before they are read: what comes between the two makes the
+        tag one that no later answer has.
+        """
+        state = await asyncio.to_thread(self._store.state, chosen.account)
+        # A record past retention is in no answer from one moment to the next (C22).
+        edge = asked.run.oldest_ms if chosen.start_ms < asked.run.oldest_ms else 0
+        return _weak(msgspec.json.encode([__version__, state, edge, *about]))
+
+    async def _work(self, request: Request, asked: _Asked, function: Callable[[], T]) -> T:
+        """The result of ``function`` on a reading thread, unless it takes too long.
+
+        Its statements are ended in the engine then, and when the client goes away.
+        """
+        started = asyncio.Event()
+        work = asyncio.ensure_future(self._reader.run(function, started.set))
+        gone = asyncio.ensure_future(disconnected(request.receive))
+        starting = asyncio.ensure_future(started.wait())
+        first = asyncio.FIRST_COMPLETED
+        try:
+            await asyncio.wait((starting, gone), return_when=first)
+            await asyncio.wait((work, gone), timeout=self._limits.seconds, return_when=first)
+            if not work.done():
+                raise LimitError(
+                    f"the question took longer than {self._limits.seconds} seconds; ask for less "
+                    "time, fewer groups or no percentiles"
+                )
+            return work.result()
+        finally:
+            gone.cancel()
+            starting.cancel()
+            if not work.done():
+                work.cancel()
+                await self._stop(asked.run)
+
+    async def _stop(self, run: Run) -> None:
+        """End the statements of a question that nobody waits for."""
+        try:
+            await asyncio.to_thread(self._shards.stop, run)
+        except Exception:
+            log.warning("a question that nobody waits for goes on", exc_info=True)
+
+
+class _Rows(Streamed):
+    """Rows in any format, sent when the last of them has been read."""
+
+    described: Callable[[answers.Listed], dict[str, str]]
+    stop: Callable[[], Awaitable[None]]
+
+    def __init__(
+        self,
+        reader: Reader,
+        make: Callable[[], Generator[bytes, None, answers.Listed]],
+        format_: Format,
+        stall_seconds: float,
+    ) -> None:
+        super().__init__(format_.media_type, stall_seconds)
+        self._reader = reader
+        self._make = make
+
+    async def send(self, send: Send) -> None:
+        """Send it all."""
+        read = False
+        try:
+            async with self._reader.spooled(self._make) as (spool, listed):
+                read = True
+                self.headers.update(self.described(listed))
+                await self.send_all(send, spool.size, spool.pieces())
+        finally:
+            if not read:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.shield(self.stop())
+
+
+def _format(given: Parameters, request: Request) -> Format:
+    """The format asked for; JSON where a fault was noted."""
+    named = given.read("format", formats.named)
+    return named or formats.accepted(", ".join(request.headers.getlist("accept")))
+
+
+def _next(request: Request, wanted: Listing, cursor: str | None) -> dict[str, str]:
+    """Where the next page is."""
+    if cursor is None:
+        return {}
+    headers = {"Genmeter-Next-Cursor": cursor}
+    if request.method == "GET":
+        kept = [(k, v) for k, v in request.query_params.multi_items() if k != "cursor"]
+        headers["Link"] = f'<{ROWS}?{urlencode([*kept, ("cursor", cursor)])}>; rel="next"'
+    return headers
+
+
+def _weak(content: bytes) -> str:
+    return f'W/"{hashlib.blake2b(content, digest_size=12).hexdigest()}"'

@@ -1,0 +1,1 @@
+"""Runs a query and shapes its result."""

@@ -1,0 +1,229 @@
+"""Records as they are stored, for any number of readers at once.
+
+The store is the one source: records are read by their version, in whose order they became part of
+answers. So a reader that was away, or is slow, is given what it missed from there; no reader has a
+queue, and the writer does no more than say that there is something new. What several readers wait
+for is read once.
+
+One process over its own folder knows the last version that is on disk. Over servers others write,
+too, and a version that was given out may not be there yet: what is read is held back for a
+moment (``HOLD_S``).
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from typing import Final
+
+import msgspec
+
+from genmeter.errors import BadRequestError, UnavailableError
+from genmeter.storage.store import Arrival, Store
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_S: Final = 15.0
+"""A stream that says nothing says so, in seconds: whoever reads can tell it from a dead one."""
+
+HOLD_S: Final = 2.0
+"""Over servers: how long after it was given out a version counts as stored, in seconds."""
+
+_PAUSE_S: Final = 0.2
+_POLL_S: Final = 1.0
+_PAGE: Final = 2_000
+_KEPT_BYTES: Final = 4 * 2**20
+_LAST: Final = 2**64 - 1
+
+Place = tuple[int, int]
+"""Where a reader is: behind a record, known by its version and a number among those."""
+
+
+class _Span(msgspec.Struct, frozen=True):
+    """What came from one place to the next, of some accounts, or of all."""
+
+    before: Place
+    after: Place
+    accounts: frozenset[str] | None
+    arrivals: Sequence[Arrival]
+    size: int
+
+
+class Live:
+    """Follows ``store`` while anybody listens.
+
+    ``alone`` says that nobody else writes to it. ``now_ms`` is the service's clock.
+    """
+
+    def __init__(self, store: Store, *, alone: bool, now_ms: Callable[[], int]) -> None:
+        self._store = store
+        self._alone = alone
+        self._now_ms = now_ms
+        self._listening: list[str | None] = []
+        self._place: Place = (0, 0)
+        self._marks: deque[tuple[float, int]] = deque()
+        self._kept: deque[_Span] = deque()
+        self._moved = asyncio.Event()
+        self._news = asyncio.Event()
+        self._starting = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pump: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def stored(self) -> None:
+        """Say that records are on disk. From any thread; costs nothing while nobody listens."""
+        if (loop := self._loop) is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and all who listened
+                loop.call_soon_threadsafe(self._news.set)
+
+    def close(self) -> None:
+        """End all streams, so that the service can end. Called on the event loop."""
+        self._closed = True
+        self._move()
+
+    async def follow(
+        self, account: str | None, bots: Collection[str] | None, after: Place | None
+    ) -> AsyncGenerator[bytes, None]:
+        """Events of ``account``, None for all, as bytes of a ``text/event-stream``.
+
+        They begin behind ``after``, however long ago that was, as far as what followed is still
+        kept; without it with what is stored from now on.
+        """
+        self._listening.append(account)
+        try:
+            await self._start()
+            at = after or self._place
+            yield f"retry: 2000\nid: {_id(at)}\n\n".encode()
+            while not self._closed:
+                if at >= self._place:
+                    moved = self._moved
+                    try:
+                        async with asyncio.timeout(HEARTBEAT_S):
+                            await moved.wait()
+                    except TimeoutError:
+                        yield b": nothing new\n\n"
+                    continue
+                arrivals, at = await self._next(account, at)
+                if mine := [
+                    one
+                    for one in arrivals
+                    if account in (None, one.account) and (bots is None or one.bot in bots)
+                ]:
+                    yield b"".join(map(_event, mine))
+        finally:
+            self._listening.remove(account)
+            self._news.set()
+
+    async def _start(self) -> None:
+        """Begin to follow the store, where nobody listened before."""
+        async with self._starting:
+            if self._pump is not None:
+                return
+            self._loop = asyncio.get_running_loop()
+            self._place = await self._beginning()
+            self._pump = asyncio.create_task(self._run())
+
+    async def _beginning(self) -> Place:
+        if self._alone:
+            return self._store.written, _LAST
+        # What was given out a moment ago may be in no answer yet, and is not to be missed.
+        mark = await asyncio.to_thread(self._store.mark, self._now_ms())
+        return mark - int(HOLD_S * 1_000_000), _LAST
+
+    async def _run(self) -> None:
+        """Move on as records are stored, until nobody listens."""
+        try:
+            while self._listening and not self._closed:
+                if self._alone:
+                    await self._news.wait()
+                    self._news.clear()
+                started = time.monotonic()
+                await self._catch_up()
+                # Of a large store not more than a tenth of a processor is spent on this.
+                took = time.monotonic() - started
+                await asyncio.sleep(max(9 * took, _PAUSE_S if self._alone else _POLL_S))
+        finally:
+            self._pump = self._loop = None
+            self._kept.clear()
+            self._marks.clear()
+
+    async def _catch_up(self) -> None:
+        try:
+            settled = await self._settled()
+            if (settled, _LAST) > self._place:
+                await self._move_to(settled)
+        except UnavailableError as error:
+            log.warning("new records could not be read: %s", error)
+            self._news.set()
+            await asyncio.sleep(_POLL_S)
+
+    async def _settled(self) -> int:
+        """A version up to which all there will ever be is in every answer."""
+        if self._alone:
+            return self._store.written
+        now = time.monotonic()
+        self._marks.append((now, await asyncio.to_thread(self._store.mark, self._now_ms())))
+        settled = 0
+        while self._marks and self._marks[0][0] <= now - HOLD_S:
+            settled = self._marks.popleft()[1]
+        return settled
+
+    async def _move_to(self, version: int) -> None:
+        accounts = None if None in self._listening else frozenset(filter(None, self._listening))
+        while self._place < (version, _LAST):
+            arrivals, after = await self._read(accounts, self._place, version)
+            size = sum(len(one.row) for one in arrivals)
+            self._kept.append(_Span(self._place, after, accounts, arrivals, size))
+            while len(self._kept) > 1 and sum(span.size for span in self._kept) > _KEPT_BYTES:
+                self._kept.popleft()
+            if len(self._kept) > 100:
+                self._kept.popleft()
+            self._place = after
+            self._move()
+
+    def _move(self) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    async def _next(self, account: str | None, at: Place) -> tuple[Sequence[Arrival], Place]:
+        """What follows ``at``: from what was read for all, or from the store."""
+        for span in self._kept:
+            if span.before == at and (span.accounts is None or account in span.accounts):
+                return span.arrivals, span.after
+        accounts = None if account is None else frozenset([account])
+        return await self._read(accounts, at, self._place[0])
+
+    async def _read(
+        self, accounts: frozenset[str] | None, after: Place, version: int
+    ) -> tuple[Sequence[Arrival], Place]:
+        arrivals = await asyncio.to_thread(
+            self._store.arrivals,
+            accounts,
+            now_ms=self._now_ms(),
+            after=after,
+            version=version,
+            limit=_PAGE,
+        )
+        if len(arrivals) < _PAGE:
+            return arrivals, (version, _LAST)
+        return arrivals, (arrivals[-1].version, arrivals[-1].number)
+
+
+def _event(arrival: Arrival) -> bytes:
+    return b"id: %d-%d\ndata: %b\n\n" % (arrival.version, arrival.number, arrival.row)
+
+
+def _id(place: Place) -> str:
+    return f"{place[0]}-{place[1]}"
+
+
+def place(text: str) -> Place:
+    """The place behind an event, from its id; BadRequestError where it is none."""
+    version, dash, number = text.partition("-")
+    if not (dash and version.isdecimal() and number.isdecimal() and text.isascii()):
+        raise BadRequestError("Last-Event-ID must be the id of an event of this stream")
+    if max(int(version), int(number)) > _LAST:
+        raise BadRequestError("Last-Event-ID must be the id of an event of this stream")
+    return int(version), int(number)

@@ -1,0 +1,203 @@
+"""Sums of groups -> the figures of an answer: filled, ordered, with a tail. Pure."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from genmeter.query.aggregation import START, Analysis
+from genmeter.query.buckets import local_iso
+from genmeter.query.metrics import Metric, Sums, percentile, place
+from genmeter.query.selection import Dimension
+
+Key = tuple[int | str | None, ...]
+"""What a group is known by: its bucket's beginning, where there are buckets, then a value for each
+dimension."""
+
+OTHER: Final = "\x01other"
+"""The value of all dimensions of the group that stands for the rest; no record can hold it (R3)."""
+
+Groups = dict[Key, dict[str, int]]
+
+
+class Figures(msgspec.Struct):
+    """What was counted: over all, and for each group."""
+
+    total: Sums
+    groups: Groups
+
+
+class Result(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The figures of a range, as an answer shows them."""
+
+    total: dict[str, Any]
+    groups: list[dict[str, Any]] | None = None
+
+
+def merge(parts: Iterable[Sums], names: Iterable[str]) -> dict[str, int]:
+    """The sums of several shards as those of one; percentiles cannot be added up."""
+    found = [part for part in parts if part["jobs"]]
+    if not found:
+        return dict.fromkeys(names, 0)
+    if len(found) == 1:
+        return {name: found[0][name] for name in names}
+    return {name: _MERGE.get(name, sum)(part[name] for part in found) for name in names}
+
+
+_MERGE: Final[Mapping[str, Callable[[Iterable[int]], int]]] = {
+    "min_msec": min,
+    "max_msec": max,
+    "first": min,
+    "last": max,
+}
+
+
+def percentiles(durations: Sequence[tuple[int, int]], names: Sequence[str]) -> dict[str, int]:
+    """Percentiles of durations, given as each duration's number of jobs."""
+    ascending = sorted(durations)
+    jobs = sum(count for _, count in ascending)
+    places = sorted((place(percentile(name) or 0, jobs), name) for name in names)
+    found: dict[str, int] = {}
+    passed = 0
+    rest: Iterator[tuple[int, int]] = iter(ascending)
+    msec = 0
+    for wanted, name in places:
+        while passed <= wanted:
+            msec, count = next(rest)
+            passed += count
+        found[name] = msec
+    return found
+
+
+def top(analysis: Analysis, groups: Groups) -> list[Key]:
+    """The keys of the groups that are told apart, of groups without buckets."""
+    rank = analysis.rank
+    metric = next(metric for metric in analysis.metrics if metric.name == rank.key)
+
+    def by_rank(key: Key) -> tuple[Any, ...]:
+        return _sorts(metric.value(groups[key]), rank.descending), *map(_sorts, key)
+
+    return sorted(groups, key=by_rank)[: analysis.top]
+
+
+def without_buckets(analysis: Analysis, groups: Groups) -> Groups:
+    """Groups that add up, each over all of its buckets."""
+    if not analysis.edges:
+        return groups
+    return _merged(groups, lambda key: key[1:])
+
+
+def rest_as_one(analysis: Analysis, groups: Groups, keep: Iterable[Key]) -> Groups:
+    """Groups that add up, with those that are not kept as one, in each bucket."""
+    kept = set(keep)
+    other = (OTHER,) * len(analysis.group_by)
+    buckets = 1 if analysis.edges else 0
+    return _merged(groups, lambda key: key if key[buckets:] in kept else (*key[:buckets], *other))
+
+
+def _merged(groups: Groups, to: Callable[[Key], Key]) -> Groups:
+    apart: defaultdict[Key, list[Sums]] = defaultdict(list)
+    for key, sums in groups.items():
+        apart[to(key)].append(sums)
+    return {key: merge(parts, parts[0]) for key, parts in apart.items()}
+
+
+def present(analysis: Analysis, figures: Figures) -> Result:
+    """The figures as people read them."""
+    zone = analysis.selection.zone
+    result = Result(total=_values(analysis.metrics, figures.total, zone))
+    if analysis.cuts:
+        groups = _filled(analysis, figures.groups) if analysis.edges else figures.groups
+        shown = [_group(analysis, key, sums, zone) for key, sums in _ordered(analysis, groups)]
+        result.groups = shown
+    return result
+
+
+def buckets(analysis: Analysis, groups: Iterable[Key]) -> int:
+    """How many groups an answer has when empty buckets are filled in."""
+    if not analysis.edges:
+        return sum(1 for _ in groups)
+    return len({key[1:] for key in groups} or {()}) * len(analysis.edges)
+
+
+def _filled(analysis: Analysis, groups: Groups) -> Groups:
+    """With the buckets in which there is nothing, of every group."""
+    nothing = dict.fromkeys({name for metric in analysis.metrics for name in metric.needs}, 0)
+    apart = {key[1:] for key in groups}
+    if not analysis.group_by:
+        apart = {()}
+    return {
+        (edge, *rest): groups.get((edge, *rest), nothing)
+        for edge, rest in product(analysis.edges, apart)
+    }
+
+
+def _ordered(analysis: Analysis, groups: Groups) -> list[tuple[Key, Sums]]:
+    names = [START] * bool(analysis.edges) + [dimension.name for dimension in analysis.group_by]
+    metrics = {metric.name: metric for metric in analysis.metrics}
+
+    def keys(item: tuple[Key, Sums]) -> list[Any]:
+        key, sums = item
+        found: list[Any] = []
+        for order in analysis.order:
+            metric = metrics.get(order.key)
+            value = metric.value(sums) if metric else key[names.index(order.key)]
+            found.append(_sorts(value, order.descending))
+        return [*found, *map(_sorts, key)]
+
+    return sorted(groups.items(), key=keys)
+
+
+class _Descending(str):
+    """A text that sorts the other way round."""
+
+    __slots__ = ()
+
+    def __lt__(self, other: str) -> bool:
+        return str.__gt__(self, other)
+
+
+def _sorts(value: int | float | str | None, descending: bool = False) -> tuple[int, Any]:
+    """What a value sorts by: nothing and the rest come last, in either direction."""
+    if value is None:
+        return 1, 0
+    if value == OTHER:
+        return 2, 0
+    if isinstance(value, str):
+        return 0, _Descending(value) if descending else value
+    return 0, -value if descending else value
+
+
+def _group(analysis: Analysis, key: Key, sums: Sums, zone: ZoneInfo) -> dict[str, Any]:
+    shown: dict[str, Any] = {}
+    if analysis.edges:
+        start = key[0]
+        assert isinstance(start, int)  # noqa: S101  # buckets come first
+        shown[START] = local_iso(start, zone)
+        key = key[1:]
+    if analysis.top is not None and OTHER in key:
+        shown["other"] = True
+        key = (None,) * len(key)
+    shown |= {d.name: value for d, value in zip(analysis.group_by, key, strict=True)}
+    return shown | _values(analysis.metrics, sums, zone)
+
+
+def _values(metrics: Iterable[Metric], sums: Sums, zone: ZoneInfo) -> dict[str, Any]:
+    shown: dict[str, Any] = {}
+    for metric in metrics:
+        value = metric.value(sums)
+        if metric.is_time and value is not None:
+            shown[metric.name] = local_iso(int(value), zone)
+        else:
+            shown[metric.name] = value
+    return shown
+
+
+def value_of(dimension: Dimension, text: str) -> int | str | None:
+    """A dimension's value, as the engine writes it."""
+    if text == OTHER or dimension.kind in ("text", "provider"):
+        return text
+    return int(text) if text else None

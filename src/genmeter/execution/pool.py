@@ -1,0 +1,199 @@
+"""Answers to questions: a bounded set of threads asks the store, clients read at their own speed.
+
+The counterpart of the writer. A thread takes one question from the engine to its last row and is
+free again; the rows wait in a spool for a client that is slower. Rows stay text on all their way.
+"""
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, NamedTuple, TypeVar
+
+import msgspec
+
+from genmeter.errors import EngineError, GenmeterError
+from genmeter.execution.spool import Spool
+from genmeter.execution.summary import Summary, fold
+from genmeter.query.stats import Question
+from genmeter.storage.store import Again, Part
+from genmeter.storage.tally import Tally
+
+log = logging.getLogger(__name__)
+_TAIL: Final = b"]}"
+T = TypeVar("T")
+
+
+class Head(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """An answer without its rows: keys in the contract's order (C7)."""
+
+    bot: str
+    date: str | None = None
+    limit: int | None = None
+    config: str | None = None
+    total: int
+    summary: Summary | None = None
+
+
+class Body(NamedTuple):
+    """A whole answer: its length in bytes, and its pieces, to be read once."""
+
+    size: int
+    pieces: AsyncIterator[bytes | memoryview]
+
+
+def _nobody() -> None:
+    """Nobody wants to know."""
+
+
+class Reader:
+    """Runs questions on ``threads`` threads; further ones wait their turn.
+
+    ``ask`` is the store's; ``folder`` is where answers overflow to. Use as a context manager.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[Question, int], Generator[Part, None, None]],
+        *,
+        threads: int,
+        folder: Path,
+    ) -> None:
+        self._ask = ask
+        self._folder = folder
+        self._pool = ThreadPoolExecutor(threads, "reader")
+        self._closing = threading.Event()
+
+    def __enter__(self) -> "Reader":
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.set()
+        self._pool.shutdown(cancel_futures=True)
+
+    async def run(self, function: Callable[[], T], started: Callable[[], None] = _nobody) -> T:
+        """The result of ``function``, run on one of the threads; ``started`` is called before."""
+        loop = asyncio.get_running_loop()
+
+        def work() -> T:
+            loop.call_soon_threadsafe(started)
+            return function()
+
+        return await loop.run_in_executor(self._pool, work)
+
+    @contextlib.asynccontextmanager
+    async def answer(self, question: Question, now_ms: int) -> AsyncIterator[Body]:
+        """The body that answers ``question`` (C7).
+
+        The summary comes first and needs all rows: entering waits for the last of them, so that
+        an engine that fails raises EngineError here. What can fail later is the disk with the
+        rows on it; the answer must then be broken off.
+        """
+        async with self.spooled(lambda: _rows(self._ask(question, now_ms))) as (spool, tally):
+            head = _head(question, tally)
+            yield Body(len(head) + spool.size + len(_TAIL), _pieces(head, spool))
+
+    @contextlib.asynccontextmanager
+    async def spooled(
+        self, make: Callable[[], Generator[bytes | memoryview | Again, None, T]]
+    ) -> AsyncIterator[tuple[Spool, T]]:
+        """What a generator gives, to be read when it has come to its end, and what it returns.
+
+        It runs on one of the threads. Entering raises what the generator raises, EngineError where
+        the service ends meanwhile.
+        """
+        spool = Spool(self._folder)
+        result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        gone = threading.Event()
+        pump = self._pool.submit(self._pump, make, spool, result, gone)
+        try:
+            yield spool, await result
+        finally:
+            gone.set()  # a pump that runs sees it before its next piece
+            pump.cancel()
+            spool.close()
+
+    def _pump(
+        self,
+        make: Callable[[], Generator[bytes | memoryview | Again, None, T]],
+        spool: Spool,
+        result: asyncio.Future[T],
+        gone: threading.Event,
+    ) -> None:
+        """Take one answer to its end. Runs on a thread; raises nothing."""
+        loop = result.get_loop()
+        if gone.is_set():
+            return
+        parts = make()
+        try:
+            with contextlib.closing(parts):
+                while True:
+                    if gone.is_set() or self._closing.is_set():
+                        raise EngineError("the server is shutting down")
+                    part = next(parts)
+                    if isinstance(part, Again):
+                        spool.clear()
+                    else:
+                        spool.write(part)
+        except StopIteration as end:
+            spool.finish()
+            loop.call_soon_threadsafe(_resolve, result, end.value)
+        except Exception as error:
+            if not isinstance(error, GenmeterError):
+                log.exception("a question failed")
+            loop.call_soon_threadsafe(_refuse, result, error)
+            spool.finish(error)
+
+
+def _rows(
+    parts: Generator[Part, None, None],
+) -> Generator[memoryview | bytes | Again, None, Tally]:
+    """The rows of an answer as elements of an array; returns their tally."""
+    tally = Tally()
+    first = True
+    with contextlib.closing(parts):
+        for part in parts:
+            if isinstance(part, Tally):
+                tally = part
+            elif isinstance(part, Again):
+                first = True
+                yield part
+            else:
+                # The array's first element has no comma before it.
+                yield memoryview(part)[1:] if first else part
+                first = False
+    return tally
+
+
+def _head(question: Question, tally: Tally) -> bytes:
+    """The answer's beginning, up to where its first row goes."""
+    head = Head(
+        bot=question.bot,
+        date=question.date,
+        limit=question.limit,
+        config=question.config,
+        total=tally.rows,
+        summary=fold(question.bot, tally.totals()) if tally.rows else None,
+    )
+    return msgspec.json.encode(head)[:-1] + b',"data":['
+
+
+async def _pieces(head: bytes, spool: Spool) -> AsyncIterator[bytes | memoryview]:
+    yield head
+    async for piece in spool.pieces():
+        yield piece
+    yield _TAIL
+
+
+def _resolve(future: asyncio.Future[T], result: T) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _refuse(future: asyncio.Future[T], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

@@ -1,0 +1,1 @@
+"""The formats of responses: JSON, NDJSON, CSV, Parquet, Arrow."""

@@ -1,0 +1,1 @@
+"""What a record is: its bots and fields."""

@@ -1,0 +1,1 @@
+"""What can be asked: parameters -> a checked query. Pure."""

@@ -1,0 +1,61 @@
+"""The rows of a listing as lines of text, as the engine writes them. Pure."""
+
+import csv
+from typing import Final, Literal
+
+import msgspec
+
+from genmeter.clock import from_iso
+from genmeter.query.listing import Place
+from genmeter.query.selection import Selection
+
+Kind = Literal["json", "csv", "tsv"]
+"""How a line is written: JSON with a comma before it, CSV, or values between tabs (R3 keeps
+tabs out of texts)."""
+
+COLUMNS: Final = {
+    "timestamp": "neg_ms",
+    "account": "account",
+    "bot": "bot",
+    "jobid": "jobid",
+    "config": "config",
+    "endpoint": "endpoint",
+    "status": "status",
+    "func": "func",
+    "code": "code",
+    "msec": "msec",
+    "model": "model",
+    "captchaProviders": "captcha_providers",
+    "captchaRetry": "captcha_retry",
+    "tier": "tier",
+    "sku": "sku",
+}
+"""What a listed row has, in order, named as it is recorded (R2), and the columns that hold it."""
+
+NUMBERS: Final = ("code", "msec", "captchaRetry")
+
+
+class _Row(msgspec.Struct):
+    timestamp: str
+    bot: str
+    jobid: str
+    account: str = ""
+
+
+def columns(selection: Selection) -> tuple[str, ...]:
+    """What a selection's rows have; ``account`` only where there may be several."""
+    return tuple(name for name in COLUMNS if name != "account" or selection.account is None)
+
+
+def place_of(kind: Kind, line: bytes, selection: Selection) -> Place:
+    """Where the row of a line stands in the order."""
+    if kind == "json":
+        row = msgspec.json.decode(line[1:], type=_Row)
+    else:
+        text = line.decode().rstrip("\n")
+        cells = next(csv.reader([text])) if kind == "csv" else text.split("\t")
+        named = dict(zip(columns(selection), cells, strict=True))
+        row = _Row(named["timestamp"], named["bot"], named["jobid"], named.get("account", ""))
+    time = int(row.timestamp) if kind == "tsv" else from_iso(row.timestamp)
+    account = row.account if selection.account is None else selection.account
+    return Place(neg_ms=-time, jobid=row.jobid, bot=row.bot, account=account)

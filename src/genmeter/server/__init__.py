@@ -1,0 +1,1 @@
+"""Opens the parts of the service and serves them."""

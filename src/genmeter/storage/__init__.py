@@ -1,0 +1,1 @@
+"""Records in ClickHouse, in this process or on servers."""

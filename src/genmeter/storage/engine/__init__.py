@@ -1,0 +1,1 @@
+"""The transport seam to ClickHouse, in this process or elsewhere."""
