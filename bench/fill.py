@@ -23,7 +23,7 @@ from bench.plan import Plan
 from bench.postgres import Databases
 from genmeter.clock import DAY_MS, now_ms
 from genmeter.ingest import decode as records
-from genmeter.ingest.decode import Row
+from genmeter.model.record import Row
 from genmeter.sample_traffic import traffic
 from genmeter.storage.engine.base import Engine
 from genmeter.storage.store import Store

@@ -23,7 +23,7 @@ from bench.processes import Server, aside
 from bench.report import columns
 from bench.stores import Kind, Place, Site
 from genmeter.clock import DAY_MS, day_start_ms, now_ms, utc_date
-from genmeter.ingest.decode import Row
+from genmeter.model.record import Row
 from genmeter.storage.sql import base as sql
 from genmeter.storage.store import Store
 

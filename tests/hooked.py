@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from genmeter.clock import DAY_MS, day_start_ms
-from genmeter.ingest.decode import Row
+from genmeter.model.record import Row
 from genmeter.storage import duplicates as settled
 from genmeter.storage.engine.base import Engine
 from genmeter.storage.sql import base as sql

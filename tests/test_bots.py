@@ -2,8 +2,7 @@
 
 import pytest
 
-from genmeter.ingest import decode as records
-from genmeter.model import bots
+from genmeter.model import bots, record
 from genmeter.storage.sql import base as sql
 
 ALL = [
@@ -69,5 +68,5 @@ def test_every_field_is_explained_and_has_its_column() -> None:
 
 def test_r2_a_row_of_an_answer_can_be_posted_again() -> None:
     keys = {field.key for field in bots.FIELDS}
-    assert set(records.Record.__struct_fields__) == keys | {"bot", "account"}
-    assert set(records.Row.__struct_fields__) == set(sql.COLUMNS)
+    assert set(record.Record.__struct_fields__) == keys | {"bot", "account"}
+    assert set(record.Row.__struct_fields__) == set(sql.COLUMNS)

@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 from genmeter.clock import DAY_MS, iso
 from genmeter.execution.aggregator import Analyst
 from genmeter.execution.catalog import Inventory, Limits, Meta
-from genmeter.ingest.decode import Row
+from genmeter.model.record import Row
 from genmeter.query.selection import Filter, Pattern, Selection
 from genmeter.storage.shards import Run, Shards
 from genmeter.storage.store import Store

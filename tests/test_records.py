@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genmeter.errors import BadRequestError
-from genmeter.ingest.decode import Decoded, Limits, Row, decode, retention_edge_ms
+from genmeter.ingest.decode import Decoded, Limits, decode
 from genmeter.model.bots import BOTS
+from genmeter.model.record import Row, retention_edge_ms
 
 NOW: Final = 1_770_978_600_000  # 2026-02-13T10:30:00.000Z
 DAY: Final = 86_400_000

@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 )
 
 from genmeter.clock import DAY_MS
-from genmeter.ingest.decode import Row
+from genmeter.model.record import Row
 from genmeter.storage import duplicates as settled
 from genmeter.storage.duplicates import Plan
 from genmeter.storage.sql import base as sql

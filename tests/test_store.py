@@ -9,7 +9,7 @@ from unittest.mock import Mock
 import httpx2
 
 from genmeter.clock import day_start_ms
-from genmeter.ingest.decode import Row
+from genmeter.model.record import Row
 from genmeter.storage.backup import snapshot
 from genmeter.storage.sql import base as sql
 from genmeter.storage.sql.base import Layout

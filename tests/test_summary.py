@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genmeter.clock import iso
-from genmeter.execution.summary import Group, Summary, Totals, fold, percent, time_span
+from genmeter.execution.summary import Summary, fold, percent, time_span
 from genmeter.model.bots import BOTS
+from genmeter.storage.tally import Group, Totals
 
 DAY: Final = 86_400_000
 MORNING: Final = 1_770_940_803_000  # 2026-02-13T00:00:03.000Z

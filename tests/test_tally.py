@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from genmeter.clock import iso
 from genmeter.errors import EngineError
-from genmeter.execution.summary import Group
-from genmeter.storage.tally import Tally
+from genmeter.storage.tally import Group, Tally
 
 MORNING = 1_770_940_803_000
 

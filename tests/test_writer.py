@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from genmeter.errors import EngineError, QueueFullError, WriteError
-from genmeter.ingest.decode import Row
 from genmeter.ingest.writer import BATCH_ROWS, Writer
+from genmeter.model.record import Row
 
 
 def rows(*numbers: int) -> list[Row]:

@@ -12,8 +12,8 @@ from genmeter.api.responses import Streamed
 from genmeter.auth.accounts import Token
 from genmeter.errors import ForbiddenError, UnauthorizedError
 from genmeter.execution.feed import HEARTBEAT_S, Live, place
-from genmeter.ingest.decode import ACCOUNT_NAME, ACCOUNT_RULE
 from genmeter.model.bots import BOTS
+from genmeter.model.record import ACCOUNT_NAME, ACCOUNT_RULE
 from genmeter.query.parameters import Parameters, quoted
 
 

@@ -12,8 +12,9 @@ from genmeter.execution.catalog import Meta
 from genmeter.execution.pool import Head
 from genmeter.execution.summary import Summary
 from genmeter.formats.base import FORMATS
-from genmeter.ingest.decode import Record, Rejection
+from genmeter.ingest.decode import Rejection
 from genmeter.model.bots import BOTS, FIELDS
+from genmeter.model.record import Record
 from genmeter.query.stats import MAX_LIMIT
 
 

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from genmeter.clock import DAY_MS
 from genmeter.config.urls import PostgresqlUrl, Secret
 from genmeter.errors import AccountsError, BadRequestError, ForbiddenError, StartError
-from genmeter.ingest.decode import ACCOUNT_NAME, ACCOUNT_RULE
+from genmeter.model.record import ACCOUNT_NAME, ACCOUNT_RULE
 
 SCOPES: Final = ("read", "write", "admin")
 

@@ -13,9 +13,6 @@ from typing import Final, NamedTuple
 
 from genmeter.errors import LimitError
 from genmeter.execution.groups import (
-    Figures,
-    Groups,
-    Key,
     buckets,
     merge,
     percentiles,
@@ -24,7 +21,7 @@ from genmeter.execution.groups import (
     value_of,
     without_buckets,
 )
-from genmeter.query.aggregation import Analysis
+from genmeter.query.aggregation import Analysis, Figures, Groups, Key
 from genmeter.query.metrics import Sums, percentile
 from genmeter.query.selection import Dimension, Selection
 from genmeter.storage.shards import Run, Shards

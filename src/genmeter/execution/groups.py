@@ -8,26 +8,10 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from genmeter.query.aggregation import START, Analysis
+from genmeter.query.aggregation import OTHER, START, Analysis, Figures, Groups, Key
 from genmeter.query.buckets import local_iso
 from genmeter.query.metrics import Metric, Sums, percentile, place
 from genmeter.query.selection import Dimension
-
-Key = tuple[int | str | None, ...]
-"""What a group is known by: its bucket's beginning, where there are buckets, then a value for each
-dimension."""
-
-OTHER: Final = "\x01other"
-"""The value of all dimensions of the group that stands for the rest; no record can hold it (R3)."""
-
-Groups = dict[Key, dict[str, int]]
-
-
-class Figures(msgspec.Struct):
-    """What was counted: over all, and for each group."""
-
-    total: Sums
-    groups: Groups
 
 
 class Result(msgspec.Struct, kw_only=True, omit_defaults=True):

@@ -5,10 +5,10 @@ from typing import Any, Final
 
 import msgspec
 
-from genmeter.execution.groups import Figures, Result, present
+from genmeter.execution.groups import Result, present
 from genmeter.formats import base as formats
 from genmeter.formats.base import Format
-from genmeter.query.aggregation import START, Analysis
+from genmeter.query.aggregation import START, Analysis, Figures
 from genmeter.query.buckets import local_day, local_iso
 from genmeter.query.listing import Listing, Place
 from genmeter.query.metrics import Metric

@@ -15,45 +15,12 @@ from msgspec import UNSET, Meta, UnsetType
 from genmeter.clock import from_iso
 from genmeter.model.bots import SKU_LABELS, TIER_LABELS, shows_captcha, shows_model
 from genmeter.query.metrics import half_up, permille
+from genmeter.storage.tally import Group, Totals
 
 EMPTY: Final = "(empty)"
 """The key of rows without a tier or sku (C17)."""
 
 Counts = dict[str, int]
-
-
-class Group(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    rename={"captcha_providers": "captchaProviders", "captcha_retry": "captchaRetry"},
-):
-    """What rows of a group have in common, as the rows spell it in JSON.
-
-    Fields that the bot does not show are ``""``.
-    """
-
-    config: str
-    code: int
-    endpoint: str
-    status: str
-    model: str = ""
-    captcha_providers: str = ""
-    captcha_retry: int | None = None
-    tier: str = ""
-    sku: str = ""
-
-
-class Totals(msgspec.Struct, frozen=True, kw_only=True):
-    """The rows of an answer: how many there are of each group, and what is not told by groups.
-
-    ``msec`` is the sum over all rows; ``earliest`` and ``latest`` are timestamps.
-    """
-
-    groups: Sequence[tuple[Group, int]]
-    msec: int
-    earliest: str
-    latest: str
 
 
 class Lookup(msgspec.Struct, kw_only=True):

@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 
 from genmeter.errors import QueueFullError, UnavailableError, WriteError
-from genmeter.ingest.decode import Row
+from genmeter.model.record import Row
 
 log = logging.getLogger(__name__)
 

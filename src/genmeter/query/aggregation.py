@@ -7,7 +7,7 @@ import msgspec
 from genmeter.errors import LimitError
 from genmeter.query import buckets as periods
 from genmeter.query import metrics, selection
-from genmeter.query.metrics import Metric, percentile
+from genmeter.query.metrics import Metric, Sums, percentile
 from genmeter.query.parameters import Parameters, quoted
 from genmeter.query.selection import DIMENSIONS, Asking, Dimension, Selection
 
@@ -203,3 +203,22 @@ def _compare(text: str) -> str:
     if text != PREVIOUS:
         raise ValueError(PREVIOUS)
     return text
+
+
+Key = tuple[int | str | None, ...]
+"""What a group is known by: its bucket's beginning, where there are buckets, then a value for each
+dimension."""
+
+
+OTHER: Final = "\x01other"
+"""The value of all dimensions of the group that stands for the rest; no record can hold it (R3)."""
+
+
+Groups = dict[Key, dict[str, int]]
+
+
+class Figures(msgspec.Struct):
+    """What was counted: over all, and for each group."""
+
+    total: Sums
+    groups: Groups

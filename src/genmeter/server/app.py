@@ -33,8 +33,8 @@ from genmeter.errors import GenmeterError
 from genmeter.execution.catalog import Limits
 from genmeter.execution.feed import Live
 from genmeter.execution.pool import Reader
-from genmeter.ingest.decode import Row
 from genmeter.ingest.writer import Writer
+from genmeter.model.record import Row
 from genmeter.server.tasks import Task, Tasks
 from genmeter.storage.engine.base import Engine
 from genmeter.storage.engine.cluster import ClickHouse

@@ -23,7 +23,7 @@ from typing import Final, Protocol
 import msgspec
 
 from genmeter.clock import DAY_MS, month_ms, utc_month
-from genmeter.ingest.decode import Row
+from genmeter.model.record import Row
 from genmeter.storage.slices import portions
 from genmeter.storage.sql import base as sql
 from genmeter.storage.sql.base import Piece

@@ -16,7 +16,7 @@ import msgspec
 
 from genmeter.clock import DAY_MS, utc_date, utc_month
 from genmeter.errors import EngineError, NewerSchemaError, StartError
-from genmeter.ingest.decode import Row, retention_edge_ms
+from genmeter.model.record import Row, retention_edge_ms
 from genmeter.query.stats import Question
 from genmeter.storage.duplicates import Knowledge, Settled, Unknown
 from genmeter.storage.engine.base import Engine, Server

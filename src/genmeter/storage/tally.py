@@ -3,18 +3,52 @@
 The summary of an answer stands before its rows and is counted from them: the same text, so the two
 cannot disagree, whatever is stored or replaced meanwhile and however many servers are asked. What
 rows of a group share stands between marks (:data:`genmeter.storage.sql.base.MARK`); each distinct
-text of it is
-decoded once.
+text of it is decoded once.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
 from genmeter.errors import EngineError
-from genmeter.execution.summary import Group, Totals
 from genmeter.storage.sql.base import MARK, ROW_END
+
+
+class Group(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    rename={"captcha_providers": "captchaProviders", "captcha_retry": "captchaRetry"},
+):
+    """What rows of a group have in common, as the rows spell it in JSON.
+
+    Fields that the bot does not show are ``""``.
+    """
+
+    config: str
+    code: int
+    endpoint: str
+    status: str
+    model: str = ""
+    captcha_providers: str = ""
+    captcha_retry: int | None = None
+    tier: str = ""
+    sku: str = ""
+
+
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
+    """The rows of an answer: how many there are of each group, and what is not told by groups.
+
+    ``msec`` is the sum over all rows; ``earliest`` and ``latest`` are timestamps.
+    """
+
+    groups: Sequence[tuple[Group, int]]
+    msec: int
+    earliest: str
+    latest: str
+
 
 _MARK: Final = MARK.encode()
 _END: Final = ROW_END.encode()

@@ -7,8 +7,7 @@ oldest and the newest engine speak.
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from genmeter.execution.groups import OTHER, Key
-from genmeter.query.aggregation import Analysis
+from genmeter.query.aggregation import OTHER, Analysis, Key
 from genmeter.query.buckets import numbering
 from genmeter.query.metrics import HUNDREDTHS, percentile
 from genmeter.query.selection import Dimension

@@ -20,8 +20,8 @@ from typing import Final
 import msgspec
 
 from genmeter.clock import DAY_MS
-from genmeter.ingest.decode import Row
 from genmeter.model.bots import fields
+from genmeter.model.record import Row
 from genmeter.query.stats import Question
 
 TABLE: Final = "records"
