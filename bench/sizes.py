@@ -24,6 +24,7 @@ from bench.report import columns
 from bench.stores import Kind, Place, Site
 from genmeter.clock import DAY_MS, day_start_ms, now_ms, utc_date
 from genmeter.model.record import Row
+from genmeter.storage import schema
 from genmeter.storage.sql import base as sql
 from genmeter.storage.store import Store
 
@@ -140,7 +141,7 @@ def fill(place: Place, records: int, accounts: int, zipf: float, end_ms: int, me
             if number % (batches // 10 or 1) == 0:
                 print(f"  {number * _BATCH:,}", flush=True)
         for shard in range(store.shards if merged else 0):
-            for month in engine.fetch(sql.READ_MONTHS, shard).split():
+            for month in engine.fetch(schema.READ_MONTHS, shard).split():
                 engine.execute(f"OPTIMIZE TABLE {sql.TABLE} PARTITION {int(month)} FINAL", shard)
     finally:
         engine.close()
@@ -152,7 +153,7 @@ def last_write(place: Place) -> float:
     try:
         engine.prepare(lambda _: None)
         began = time.perf_counter()
-        engine.fetch(sql.READ_LAST_WRITE)
+        engine.fetch(schema.READ_LAST_WRITE)
         return (time.perf_counter() - began) * 1000
     finally:
         engine.close()

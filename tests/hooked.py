@@ -9,8 +9,10 @@ import pytest
 from genmeter.clock import DAY_MS, day_start_ms
 from genmeter.model.record import Row
 from genmeter.storage import duplicates as settled
+from genmeter.storage import schema
 from genmeter.storage.engine.base import Engine
 from genmeter.storage.sql import base as sql
+from genmeter.storage.sql import maintenance
 from genmeter.storage.store import Store
 from tests.support import Running
 
@@ -56,14 +58,14 @@ class Hooked:
         self.before_fetch = lambda _: None
         self.around_insert = lambda: None
         for month in MONTHS:
-            self.execute(sql.drop_month(month))
+            self.execute(schema.drop_month(month))
 
     def merge(self) -> None:
         """Make one part of all in each month."""
         self.execute(f"SYSTEM START MERGES {sql.TABLE}")
         for month in MONTHS:
             self.execute(f"OPTIMIZE TABLE {sql.TABLE} PARTITION {month} FINAL")
-        self.execute(sql.STOP_MERGES)
+        self.execute(maintenance.STOP_MERGES)
 
     def number(self, source: str) -> int:
         """How many rows there are to read."""
@@ -76,7 +78,7 @@ def hooked(service: Running) -> Iterator[Hooked]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(settled, "REST", 0)
         engine = Hooked(service.service.store._engine)
-        engine.execute(sql.STOP_MERGES)
+        engine.execute(maintenance.STOP_MERGES)
         yield engine
         engine.empty()
         engine.execute(f"SYSTEM START MERGES {sql.TABLE}")

@@ -10,23 +10,25 @@ from pathlib import Path
 from unittest.mock import patch
 
 from genmeter.cli import main
-from genmeter.server.app import Service
+from genmeter.server.service import Service
+from genmeter.storage import schema
+from genmeter.storage.engine import base
 from genmeter.storage.sql import base as sql
 from tests.support import settings as of_test
 
-today = sql.migrations
+today = schema.migrations
 of_today = dict(sql.COLUMNS)
 
 
-def later(layout: sql.Layout) -> tuple[tuple[sql.Step, ...], ...]:
+def later(layout: base.Layout) -> tuple[tuple[schema.Step, ...], ...]:
     """Today's steps, and one that adds a column."""
     with patch.object(sql, "COLUMNS", of_today):
         steps = today(layout)
-    return (*steps, (sql.add_column(sql.TABLE, "region", "String", "somewhere"),))
+    return (*steps, (schema.add_column(sql.TABLE, "region", "String", "somewhere"),))
 
 
 if __name__ == "__main__":
-    sql.migrations = later
+    schema.migrations = later
     sql.COLUMNS["region"] = "String"
     if len(sys.argv) > 2:
         main(sys.argv[2:])
@@ -35,6 +37,6 @@ if __name__ == "__main__":
         for question in (
             f"SELECT count() FROM {sql.TABLE} FINAL",
             f"SELECT DISTINCT region FROM {sql.TABLE}",
-            sql.READ_VERSION,
+            schema.READ_VERSION,
         ):
             sys.stdout.write(engine.fetch(question).decode())

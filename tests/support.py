@@ -19,7 +19,7 @@ import uvicorn
 from genmeter.clock import DAY_MS, day_start_ms, iso
 from genmeter.config.load import ServerSettings
 from genmeter.server import run as server
-from genmeter.server.app import Service
+from genmeter.server.service import Service
 
 TODAY: Final = "2026-02-13"
 NOON_MS: Final = day_start_ms(TODAY) + DAY_MS // 2

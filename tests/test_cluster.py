@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from genmeter.errors import NewerSchemaError, StartError
+from genmeter.storage.engine.base import Layout
 from genmeter.storage.engine.clickhouse import RefusedError
 from genmeter.storage.engine.cluster import State
 from genmeter.storage.sql import base as sql
-from genmeter.storage.sql.base import Layout
 from tests.later_version import later
 from tests.servers.cluster import NAME, Cluster
 from tests.servers.settings import address, on_cluster

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from genmeter.errors import EngineError
+from genmeter.storage import schema
+from genmeter.storage.engine import base
 from genmeter.storage.engine.base import Engine
 from genmeter.storage.sql import base as sql
 from tests.support import Running
@@ -128,6 +130,6 @@ def test_memory_is_bounded(engine: Engine) -> None:
 
 def test_r6_shards_are_found_as_the_servers_find_them(engine: Engine) -> None:
     for name in ("acme", "é", "a" * 64, ""):
-        key = sql.SHARDING_KEY.replace("account", f"toString({sql.quote(name)})")
+        key = schema.SHARDING_KEY.replace("account", f"toString({sql.quote(name)})")
         slot = int(engine.fetch(f"SELECT {key} % 7"))
-        assert sql.Layout(weights=(1,) * 7).shard(name) == slot
+        assert base.Layout(weights=(1,) * 7).shard(name) == slot

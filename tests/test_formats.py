@@ -9,7 +9,9 @@ import pyarrow.parquet
 import pytest
 
 from genmeter.errors import NotAcceptableError
-from genmeter.formats import base as formats
+from genmeter.formats import negotiation
+from genmeter.formats.base import Checked
+from genmeter.formats.encoders import FORMATS
 
 
 @pytest.mark.parametrize(
@@ -28,13 +30,13 @@ from genmeter.formats import base as formats
     ],
 )
 def test_the_format_a_client_likes_best(header: str, name: str) -> None:
-    assert formats.accepted(header).name == name
+    assert negotiation.accepted(header).name == name
 
 
 @pytest.mark.parametrize("header", ["image/png", "application/json;q=0", "text/html"])
 def test_a_client_that_takes_none_is_told_which_there_are(header: str) -> None:
     with pytest.raises(NotAcceptableError, match="text/csv"):
-        formats.accepted(header)
+        negotiation.accepted(header)
 
 
 LINES = {
@@ -44,11 +46,11 @@ LINES = {
 }
 
 
-@pytest.mark.parametrize("name", list(formats.FORMATS))
+@pytest.mark.parametrize("name", list(FORMATS))
 @pytest.mark.parametrize("some", [True, False])
 def test_rows_in_every_format(name: str, some: bool) -> None:
-    format_ = formats.FORMATS[name]
-    writer = formats.writer(format_, ["jobid", "code"], {"q": 1})
+    format_ = FORMATS[name]
+    writer = Checked(format_.rows(["jobid", "code"], {"q": 1}))
     body = b"".join(writer.take(text) for text in (LINES[format_.kind] if some else []))
     body += writer.end({"has_more": False})
     assert writer.sha256 == hashlib.sha256(body).hexdigest()

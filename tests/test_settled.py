@@ -13,8 +13,9 @@ from genmeter.clock import DAY_MS
 from genmeter.errors import EngineError
 from genmeter.storage import duplicates as settled
 from genmeter.storage.duplicates import MAX_RUNS, Unknown
+from genmeter.storage.engine.base import Layout
 from genmeter.storage.sql import base as sql
-from genmeter.storage.sql.base import Layout
+from genmeter.storage.sql import maintenance
 from genmeter.storage.store import Store
 from tests.hooked import ACCOUNTS, END, FIRST, NOW, TODAY, Hooked, checked, hooked, row
 from tests.support import Running
@@ -137,7 +138,7 @@ def test_what_was_twice_is_not_looked_at_again_while_nothing_changes(
     statements: list[str] = []
     engine.before_fetch = statements.append
     checked(store)
-    assert statements == [sql.READ_PARTS]
+    assert statements == [maintenance.READ_PARTS]
     store.insert([row(FIRST + 1, "beta")], NOW)
     checked(store)
     assert len(statements) > 2

@@ -20,6 +20,7 @@ from genmeter.model.record import Row
 from genmeter.storage import duplicates as settled
 from genmeter.storage.duplicates import Plan
 from genmeter.storage.sql import base as sql
+from genmeter.storage.sql import maintenance
 from genmeter.storage.store import Store
 from tests.hooked import ACCOUNTS, END, FIRST, NOW, OURS, Hooked, checked, hooked, row
 from tests.support import Running
@@ -105,7 +106,7 @@ class Life(RuleBasedStateMachine):
     def what_is_settled_is_there_once(self) -> None:
         doubled = set()
         span = sql.Span(accounts=ACCOUNTS, start_ms=FIRST, end_ms=END)
-        for line in self.engine.fetch(sql.doubled(span)).decode().splitlines():
+        for line in self.engine.fetch(maintenance.doubled(span)).decode().splitlines():
             account, day = line.split("\t")
             doubled.add((account, int(day)))
         for account in ACCOUNTS:

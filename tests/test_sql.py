@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 
 from genmeter.model.bots import BOTS, fields
 from genmeter.query.stats import Question
+from genmeter.storage import schema
+from genmeter.storage.engine import base
 from genmeter.storage.sql import base as sql
+from genmeter.storage.sql import maintenance, stats
 
 NOON = 1_770_984_000_000  # 2026-02-13T12:00:00.000Z
 MIDNIGHT = 1_770_940_800_000
@@ -122,22 +125,22 @@ def literals(statement: str) -> tuple[str, list[str]]:
 
 def test_c10_the_answer_of_google_flow_with_limit_and_config_is_this_statement() -> None:
     question = Question(account="acme", bot="google-flow", limit=1000, config="o'b@c+d:é \\ x")
-    assert sql.answer(question, oldest_ms=5, max_neg_ms=-7) == golden(FLOW)
+    assert stats.answer(question, oldest_ms=5, max_neg_ms=-7) == golden(FLOW)
 
 
 def test_c3_the_answer_of_kling_for_a_day_is_this_statement() -> None:
     question = Question(account="acme", bot="kling", date="2026-02-13")
-    assert sql.answer(question, oldest_ms=MIDNIGHT - 1) == golden(KLING)
+    assert stats.answer(question, oldest_ms=MIDNIGHT - 1) == golden(KLING)
 
 
 def test_c4_the_answer_of_runwayml_without_a_bound_is_this_statement() -> None:
     question = Question(account="acme", bot="runwayml", limit=50_000)
-    assert sql.answer(question, oldest_ms=0) == golden(RUNWAYML)
+    assert stats.answer(question, oldest_ms=0) == golden(RUNWAYML)
 
 
 def test_c22_a_day_is_cut_off_at_the_edge_of_retention() -> None:
     question = Question(account="acme", bot="kling", date="2026-02-13")
-    assert sql.answer(question, oldest_ms=NOON) == golden(KLING).replace(
+    assert stats.answer(question, oldest_ms=NOON) == golden(KLING).replace(
         "neg_ms <= -1770940800000", f"neg_ms <= -{NOON}"
     )
 
@@ -149,7 +152,7 @@ def test_c4_the_bound_of_a_limit_is_searched_with_this_statement() -> None:
         "AND config = 'c' ORDER BY neg_ms LIMIT 1 OFFSET 105"
     )
     for oldest, since, edge in ((5, None, -5), (5, 9, -9), (9, 5, -9), (0, None, 0)):
-        found = sql.nth_newest(question, skip=105, oldest_ms=oldest, since_ms=since)
+        found = stats.nth_newest(question, skip=105, oldest_ms=oldest, since_ms=since)
         assert found == searched.format(edge)
 
 
@@ -195,12 +198,12 @@ def test_c23_each_condition_of_a_question_starts_with_the_account(
     tame = Question(account="a", bot=bot, date=day, limit=limit, config=config and "c")
     for statement, plain in (
         (
-            sql.answer(question, oldest_ms=7, max_neg_ms=bound),
-            sql.answer(tame, oldest_ms=7, max_neg_ms=bound),
+            stats.answer(question, oldest_ms=7, max_neg_ms=bound),
+            stats.answer(tame, oldest_ms=7, max_neg_ms=bound),
         ),
         (
-            sql.nth_newest(question, skip=3, oldest_ms=7, since_ms=NOON),
-            sql.nth_newest(tame, skip=3, oldest_ms=7, since_ms=NOON),
+            stats.nth_newest(question, skip=3, oldest_ms=7, since_ms=NOON),
+            stats.nth_newest(tame, skip=3, oldest_ms=7, since_ms=NOON),
         ),
     ):
         text, values = literals(statement)
@@ -218,20 +221,20 @@ def test_c23_each_condition_of_a_question_starts_with_the_account(
 
 def test_c8_an_answer_merges_equal_records_and_is_newest_first() -> None:
     for bot in BOTS:
-        text, _ = literals(sql.answer(Question(account="a", bot=bot, limit=9), oldest_ms=0))
+        text, _ = literals(stats.answer(Question(account="a", bot=bot, limit=9), oldest_ms=0))
         assert text.count("FROM records ") == text.count("FROM records FINAL WHERE") == 1  # R6
         assert text.endswith(" ORDER BY neg_ms, jobid DESC LIMIT 9")
 
 
 def test_c10_the_keys_of_each_bots_rows_are_in_order() -> None:
     for bot in BOTS:
-        statement = sql.answer(Question(account="a", bot=bot, limit=1), oldest_ms=0)
+        statement = stats.answer(Question(account="a", bot=bot, limit=1), oldest_ms=0)
         keys = re.findall(r'"(\w+)":', statement)
         assert keys == [field.key for field in fields(bot)]
 
 
 def test_r6_the_table_is_sorted_by_identity_and_keeps_the_highest_version() -> None:
-    ((step,),) = sql.migrations(sql.Layout(settings=" SETTINGS x = 1"))
+    ((step,),) = schema.migrations(base.Layout(settings=" SETTINGS x = 1"))
     assert step.statement == (
         "CREATE TABLE IF NOT EXISTS records (account LowCardinality(String), "
         "bot LowCardinality(String), neg_ms Int64, jobid String, config LowCardinality(String), "
@@ -246,8 +249,8 @@ def test_r6_the_table_is_sorted_by_identity_and_keeps_the_highest_version() -> N
 
 
 def test_r6_in_a_cluster_the_table_is_replicated_and_an_account_is_on_one_shard() -> None:
-    layout = sql.Layout(settings=" SETTINGS x = 1", cluster="c", database="d", weights=(1, 1))
-    ((create, create_all),) = sql.migrations(layout)
+    layout = base.Layout(settings=" SETTINGS x = 1", cluster="c", database="d", weights=(1, 1))
+    ((create, create_all),) = schema.migrations(layout)
     assert (
         "ENGINE = ReplicatedReplacingMergeTree("
         "'/clickhouse/tables/{shard}/d/records', '{replica}', version) PARTITION BY"
@@ -260,17 +263,17 @@ def test_r6_in_a_cluster_the_table_is_replicated_and_an_account_is_on_one_shard(
 
 def test_r6_shards_get_accounts_by_their_weight_always_the_same() -> None:
     names = [f"account{n}" for n in range(4000)]
-    even = sql.Layout(weights=(1, 1))
+    even = base.Layout(weights=(1, 1))
     assert [even.shard(name) for name in ("acme", "a0", "a1", "a2", "a5")] == [1, 0, 0, 1, 0]
-    heavy = [sql.Layout(weights=(3, 1)).shard(name) for name in names]
+    heavy = [base.Layout(weights=(3, 1)).shard(name) for name in names]
     assert 2800 < heavy.count(0) < 3200
-    assert {sql.Layout().shard(name) for name in names} == {0}
+    assert {base.Layout().shard(name) for name in names} == {0}
 
 
 def test_c22_numbers_of_a_statement_are_numbers() -> None:
-    assert sql.drop_month(202602) == "ALTER TABLE records DROP PARTITION 202602"
-    assert sql.write_version(3) == "INSERT INTO schema_versions VALUES (3)"
-    for statement in (sql.drop_month, sql.write_version):
+    assert schema.drop_month(202602) == "ALTER TABLE records DROP PARTITION 202602"
+    assert schema.write_version(3) == "INSERT INTO schema_versions VALUES (3)"
+    for statement in (schema.drop_month, schema.write_version):
         with pytest.raises(ValueError, match="format code"):
             statement("1; DROP TABLE records")  # type: ignore[arg-type]
 
@@ -282,16 +285,16 @@ MEANT = (
 
 
 def test_r6_a_migration_carries_all_columns_of_merged_records() -> None:
-    assert sql.whole_rows(SPAN) == f"SELECT {golden(WHOLE)} AS line {MEANT}"
-    keys = re.findall(r'"(\w+)":', sql.whole_rows(SPAN))
+    assert maintenance.whole_rows(SPAN) == f"SELECT {golden(WHOLE)} AS line {MEANT}"
+    keys = re.findall(r'"(\w+)":', maintenance.whole_rows(SPAN))
     assert keys == list(sql.COLUMNS)
 
 
 def test_r6_a_migration_compares_by_the_text_that_is_carried() -> None:
-    assert sql.fingerprints(SPAN) == (
+    assert maintenance.fingerprints(SPAN) == (
         f"SELECT account, count(), sum(cityHash64({golden(WHOLE)})) {MEANT} GROUP BY account"
     )
-    assert sql.identities(SPAN) == (
+    assert maintenance.identities(SPAN) == (
         "SELECT concat(bot, '\\x09', toString(neg_ms), '\\x09', jobid, '\\x09', toString(version), "
         f"'\\x09', toString(cityHash64({golden(WHOLE)})), '\\x0a') AS line {MEANT} "
         "ORDER BY bot, neg_ms, jobid"
@@ -331,18 +334,18 @@ GENTLY = "SETTINGS max_threads = 1, max_block_size = 8192, use_uncompressed_cach
 
 
 def test_a_check_counts_all_accounts_or_those_it_names() -> None:
-    assert sql.counts(5, 7) == (
+    assert maintenance.counts(5, 7) == (
         "SELECT * FROM (SELECT account, count() FROM records WHERE neg_ms <= -5 AND neg_ms > -7 "
         f"GROUP BY account ORDER BY account {GENTLY})"
     )
-    assert sql.counts(5, 7, ["a", "o'b"]) == (
+    assert maintenance.counts(5, 7, ["a", "o'b"]) == (
         "SELECT * FROM (SELECT account, count() FROM records WHERE account IN ('a', 'o\\'b') AND "
         f"neg_ms <= -5 AND neg_ms > -7 GROUP BY account ORDER BY account {GENTLY})"
     )
 
 
 def test_a_check_compares_identities_within_days() -> None:
-    assert sql.doubled(SPAN) == (
+    assert maintenance.doubled(SPAN) == (
         "SELECT account, day FROM (SELECT account, intDiv(-neg_ms, 86400000) AS day, "
         "count() AS stored, uniqExact(cityHash64(bot, neg_ms, jobid)) AS records FROM records "
         f"{MEANT.removeprefix('FROM records FINAL ')} GROUP BY account, day {GENTLY}) "

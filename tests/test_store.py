@@ -11,8 +11,8 @@ import httpx2
 from genmeter.clock import day_start_ms
 from genmeter.model.record import Row
 from genmeter.storage.backup import snapshot
-from genmeter.storage.sql import base as sql
-from genmeter.storage.sql.base import Layout
+from genmeter.storage.engine.base import Layout
+from genmeter.storage.sql import maintenance
 from genmeter.storage.store import Store
 from tests.support import Process, environment, genmeter, new_token
 
@@ -127,4 +127,4 @@ def test_every_month_of_an_insert_has_a_witness_on_other_replicas() -> None:
     store.insert(rows, april)
     *_, witnesses = engine.insert.call_args.args
     months = [rows[0], rows[3], rows[4]]  # of each month the last
-    assert witnesses == [sql.witness(row) for row in months]
+    assert witnesses == [maintenance.witness(row) for row in months]

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from lightkube import codecs
 
-from genmeter.api import stats as api
+from genmeter.api import health
 from tests.deploy.files import DEPLOY, seconds_to_end, serve_settings, yaml
 
 MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml*"))
@@ -88,7 +88,7 @@ def test_probes_ask_routes_there_are_and_wait_longer_than_the_server() -> None:
     assert paths == {
         "startupProbe": "/healthz", "readinessProbe": "/readyz", "livenessProbe": "/healthz",
     }  # fmt: skip
-    assert container["readinessProbe"]["timeoutSeconds"] > api.CHECK_S
+    assert container["readinessProbe"]["timeoutSeconds"] > health.CHECK_S
 
 
 def test_a_pod_is_left_by_its_clients_and_then_has_the_time_to_end(tmp_path: Path) -> None:

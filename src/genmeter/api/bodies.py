@@ -1,13 +1,19 @@
-"""Request bodies: read, decompressed and bounded on the way in (R1)."""
+"""Request bodies: read, decompressed and bounded on the way in (R1).
 
+Every route reads its body through one :class:`Bodies`, so all bodies share one budget, and none
+larger than ``INLINE_BYTES`` is decompressed on the event loop.
+"""
+
+import asyncio
 import contextlib
 import gzip
 import io
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Final
+from typing import Final, ParamSpec, TypeVar
 
 import zstandard
+from starlette.requests import Request
 
 from genmeter.errors import (
     BadRequestError,
@@ -20,9 +26,17 @@ MAX_BODY_BYTES: Final = 16 * 2**20
 MEDIA_TYPES: Final = ("application/json", "application/x-ndjson")
 CODINGS: Final = ("identity", "gzip", "zstd")
 
+INLINE_BYTES: Final = 64 * 2**10
+"""A body up to this size is worked on at once; a larger one on a thread, so that other requests go
+on meanwhile."""
+
 _MAX_ZSTD_WINDOW: Final = 8 * 2**20
 # A zstd block of four bytes can stand for 128 KiB: this much input makes 8 MiB at the most.
 _ZSTD_STEP: Final = 256
+_ZSTD_INLINE_STEP: Final = 16
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Budget:
@@ -53,6 +67,46 @@ class Budget:
             self._used -= taken
 
 
+class Bodies:
+    """Reads the bodies of all routes within one budget."""
+
+    def __init__(self) -> None:
+        self._budget = Budget()
+
+    @contextlib.asynccontextmanager
+    async def read(self, request: Request, most: int = MAX_BODY_BYTES) -> AsyncIterator[bytes]:
+        """The plain body of ``request``, at most ``most`` bytes; claimed until the block ends.
+
+        Raises TooLargeError, QueueFullError where no room is left for it, BadRequestError or
+        UnsupportedMediaError where its content coding cannot be undone.
+        """
+        with self._budget.claim() as take:
+            declared = request.headers.get("content-length")
+            body = await receive(request.stream(), declared, take, most)
+            plain = await _plain(body, request.headers.get("content-encoding", ""), most)
+            take(max(0, len(plain) - len(body)))
+            del body
+            yield plain
+
+
+async def _plain(body: bytes, coding: str, most: int) -> bytes:
+    """The body without its content coding, on a thread where that makes much of it."""
+    if len(body) <= INLINE_BYTES:
+        try:
+            return decompress(body, coding, min(most, INLINE_BYTES))
+        except TooLargeError:
+            if most <= INLINE_BYTES:
+                raise
+    return await asyncio.to_thread(decompress, body, coding, most)
+
+
+async def aside(size: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The result of ``function``, on a thread where ``size`` bytes make it take long."""
+    if size > INLINE_BYTES:
+        return await asyncio.to_thread(function, *args, **kwargs)
+    return function(*args, **kwargs)
+
+
 def is_lines(content_type: str) -> bool:
     """Whether a body of this type has a record a line; UnsupportedMediaError for other types."""
     media_type = content_type.partition(";")[0].strip().lower()
@@ -65,60 +119,61 @@ def is_lines(content_type: str) -> bool:
 
 
 async def receive(
-    stream: AsyncIterator[bytes], declared: str | None, take: Callable[[int], None]
+    stream: AsyncIterator[bytes],
+    declared: str | None,
+    take: Callable[[int], None],
+    most: int = MAX_BODY_BYTES,
 ) -> bytes:
     """The body as it was sent, claimed by ``take``. ``declared`` is its Content-Length."""
-    if (
-        declared is not None
-        and declared.isascii()
-        and declared.isdigit()
-        and int(declared) > MAX_BODY_BYTES
-    ):
-        raise _too_large()
+    if declared is not None and declared.isascii() and declared.isdigit() and int(declared) > most:
+        raise _too_large(most)
     chunks = []
     size = 0
     async for chunk in stream:
         size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            raise _too_large()
+        if size > most:
+            raise _too_large(most)
         take(len(chunk))
         chunks.append(chunk)
     return b"".join(chunks)
 
 
-def decompress(body: bytes, coding: str) -> bytes:
+def decompress(body: bytes, coding: str, most: int = MAX_BODY_BYTES) -> bytes:
     """The body without its content coding, no memory spent on more than may come out of it."""
     coding = coding.strip().lower() or "identity"
     if coding == "identity":
+        if len(body) > most:
+            raise _too_large(most)
         return body
     try:
         if coding == "gzip":
             with gzip.GzipFile(fileobj=io.BytesIO(body)) as file:
-                plain = file.read(MAX_BODY_BYTES + 1)
+                plain = file.read(most + 1)
         elif coding == "zstd":
-            plain = _unzstd(body)
+            plain = _unzstd(body, most)
         else:
             raise UnsupportedMediaError(
                 f'Content-Encoding is "{coding[:60]}"; it must be one of {", ".join(CODINGS)}'
             )
     except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
         raise BadRequestError(f"the body is not valid {coding}: {error}") from error
-    if len(plain) > MAX_BODY_BYTES:
-        raise _too_large()
+    if len(plain) > most:
+        raise _too_large(most)
     return plain
 
 
-def _unzstd(body: bytes) -> bytes:
+def _unzstd(body: bytes, most: int) -> bytes:
     """All frames of ``body``, stopping soon after the limit."""
     context = zstandard.ZstdDecompressor(max_window_size=_MAX_ZSTD_WINDOW)
     frame = context.decompressobj()
     plain = bytearray()
     rest = memoryview(body)
+    size = _ZSTD_STEP if most > INLINE_BYTES else _ZSTD_INLINE_STEP
     while rest:
-        step, rest = rest[:_ZSTD_STEP], rest[_ZSTD_STEP:]
+        step, rest = rest[:size], rest[size:]
         plain += frame.decompress(step)
-        if len(plain) > MAX_BODY_BYTES:
-            raise _too_large()
+        if len(plain) > most:
+            raise _too_large(most)
         if frame.eof:
             rest = memoryview(body)[len(body) - len(rest) - len(frame.unused_data) :]
             if rest:
@@ -129,8 +184,10 @@ def _unzstd(body: bytes) -> bytes:
     return bytes(plain)
 
 
-def _too_large() -> TooLargeError:
-    return TooLargeError(
-        f"the body is over {MAX_BODY_BYTES} bytes (16 MiB) after decompression; "
-        "send it in several requests"
-    )
+def _too_large(most: int) -> TooLargeError:
+    if most == MAX_BODY_BYTES:
+        return TooLargeError(
+            f"the body is over {MAX_BODY_BYTES} bytes (16 MiB) after decompression; "
+            "send it in several requests"
+        )
+    return TooLargeError(f"the body is over {most} bytes after decompression")

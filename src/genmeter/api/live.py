@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Send
 
+from genmeter.api.authentication import Authenticator
 from genmeter.api.responses import Streamed
 from genmeter.auth.accounts import Token
 from genmeter.errors import ForbiddenError, UnauthorizedError
@@ -17,18 +18,18 @@ from genmeter.model.record import ACCOUNT_NAME, ACCOUNT_RULE
 from genmeter.query.parameters import Parameters, quoted
 
 
-class Events:
-    """The route. ``token_of(request)`` is who asks, and raises where nobody may."""
+class LiveRoutes:
+    """The one route, with all it needs."""
 
     def __init__(
         self,
         live: Live,
-        token_of: Callable[[Request], Awaitable[Token]],
+        authenticator: Authenticator,
         *,
         stall_seconds: float,
     ) -> None:
         self._live = live
-        self._token_of = token_of
+        self._authenticator = authenticator
         self._stall_seconds = stall_seconds
 
     def routes(self) -> list[Route]:
@@ -36,14 +37,13 @@ class Events:
         return [Route("/v2/account/stats/live", self._follow, methods=["GET"])]
 
     async def _follow(self, request: Request) -> Response:
-        token = await self._token_of(request)
-        token.require("read")
+        token = await self._authenticator.authenticate(request, "read")
         account, bots = _asked(request, token)
         last_id = request.headers.get("last-event-id")
         after = place(last_id) if last_id else None
 
         async def still_allowed() -> None:
-            (await self._token_of(request)).require("read")
+            await self._authenticator.authenticate(request, "read")
 
         return _Stream(self._live.follow(account, bots, after), still_allowed, self._stall_seconds)
 

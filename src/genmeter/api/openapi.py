@@ -1,91 +1,38 @@
 """The OpenAPI 3.1 description, made from the structures the service works with."""
 
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
-from msgspec import Meta as About
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from genmeter import __version__
 from genmeter.api import openapi_queries
 from genmeter.api.bodies import CODINGS, MEDIA_TYPES
+from genmeter.api.schemas import (
+    META,
+    QUERY,
+    ROWS,
+    AccountView,
+    Health,
+    Problem,
+    Recorded,
+    TokenList,
+    TokenMade,
+    TokenWanted,
+)
 from genmeter.execution.catalog import Meta
-from genmeter.execution.pool import Head
+from genmeter.execution.stats_answer import Head
 from genmeter.execution.summary import Summary
-from genmeter.formats.base import FORMATS
+from genmeter.formats.encoders import FORMATS
 from genmeter.ingest.decode import Rejection
 from genmeter.model.bots import BOTS, FIELDS
 from genmeter.model.record import Record
 from genmeter.query.stats import MAX_LIMIT
 
-
-class Recorded(msgspec.Struct, kw_only=True):
-    """What became of the records of one request (R4)."""
-
-    accepted: int
-    rejected: list[Rejection]
-    rejected_total: int
-
-
-class AccountView(msgspec.Struct, kw_only=True):
-    """The token that asked, for clients that test a credential."""
-
-    id: str
-    name: str
-    created: str
-    scopes: tuple[str, ...]
-
-
-class TokenView(msgspec.Struct, kw_only=True):
-    """A token without its secret."""
-
-    id: str
-    account: str
-    name: str
-    scopes: tuple[str, ...]
-    created: str
-    expires: str | None
-    revoked: str | None
-    valid: Annotated[bool, About(description="Whether it opens anything now")]
-
-
-class TokenList(msgspec.Struct):
-    """Every token there is, by account and age, revoked and expired ones too."""
-
-    tokens: list[TokenView]
-
-
-class TokenMade(TokenView, kw_only=True):
-    """A new token. Its text is in this answer and nowhere else."""
-
-    token: str
-
-
-class TokenWanted(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A token to be made."""
-
-    account: str
-    scopes: Annotated[list[str], About(description="One or more of read, write, admin")]
-    name: Annotated[str, About(description="Default: the account's")] = ""
-    expires_days: Annotated[float | None, About(description="Days; default: never")] = None
-
-
-class Problem(msgspec.Struct):
-    """The body of every error (C20)."""
-
-    error: str
-
-
-class Health(msgspec.Struct):
-    """The body of a health check that went well."""
-
-    status: str
-
-
 _JSON: Final = "application/json"
 _UNCHANGED: Final = "As If-None-Match has it"
-QUERY: Final = "/v2/account/stats/query"
-ROWS: Final = "/v2/account/stats/rows"
-META: Final = "/v2/account/stats/meta"
 _REFUSALS: Final = {
     "400": "What was sent is wrong; the message names every fault",
     "401": "No token, or not a valid one",
@@ -99,6 +46,16 @@ _REFUSALS: Final = {
     "500": "A fault of the server; its log has the request id",
     "503": "Not possible now; see Retry-After",
 }
+
+
+def routes(description: dict[str, Any]) -> list[Route]:
+    """``/openapi.json``, which returns ``description``."""
+    body = msgspec.json.encode(description)
+
+    async def openapi(_: Request) -> Response:
+        return Response(body, media_type="application/json")
+
+    return [Route("/openapi.json", openapi, methods=["GET"])]
 
 
 def document() -> dict[str, Any]:

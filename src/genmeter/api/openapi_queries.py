@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from genmeter.execution.render import FRACTIONS
-from genmeter.formats import base as formats
+from genmeter.formats.encoders import FORMATS
 from genmeter.model.bots import BOTS, FIELDS
 from genmeter.query.aggregation import MAX_METRICS, MAX_TOP, PREVIOUS
 from genmeter.query.buckets import INTERVALS
@@ -184,7 +184,7 @@ def _selecting() -> list[dict[str, Any]]:
         *fields,
         _single("min_msec", _COUNT, "At least so long"),
         _single("max_msec", _COUNT, "At most so long"),
-        _single("format", {"enum": list(formats.FORMATS)}, "Goes before Accept"),
+        _single("format", {"enum": list(FORMATS)}, "Goes before Accept"),
     ]
 
 

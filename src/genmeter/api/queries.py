@@ -20,18 +20,18 @@ from starlette.routing import Route
 from starlette.types import Send
 
 from genmeter import __version__
-from genmeter.api import bodies
-from genmeter.api.openapi import META, QUERY, ROWS
+from genmeter.api.authentication import Authenticator
+from genmeter.api.bodies import Bodies, aside
 from genmeter.api.responses import Streamed, disconnected, unchanged
-from genmeter.auth.accounts import Token
+from genmeter.api.schemas import META, QUERY, ROWS
 from genmeter.errors import LimitError
 from genmeter.execution import render as answers
 from genmeter.execution.aggregator import Analyst
 from genmeter.execution.catalog import Inventory, Limits
 from genmeter.execution.pages import Lister
 from genmeter.execution.pool import Reader
-from genmeter.formats import base as formats
-from genmeter.formats.base import Format
+from genmeter.formats import negotiation
+from genmeter.formats.base import Format, checksum
 from genmeter.query import aggregation as analysis
 from genmeter.query import listing, selection
 from genmeter.query.listing import Listing
@@ -52,13 +52,14 @@ class _Asked(msgspec.Struct, frozen=True):
     run: Run
 
 
-class Queries:
-    """The routes, with all they need. ``authorize`` gives the token that asks."""
+class QueryRoutes:
+    """The routes, with all they need."""
 
     def __init__(
         self,
         *,
-        authorize: Callable[[Request], Awaitable[Token]],
+        authenticator: Authenticator,
+        bodies: Bodies,
         store: Store,
         shards: Shards,
         reader: Reader,
@@ -67,7 +68,8 @@ class Queries:
         retention_days: int,
         stall_seconds: float,
     ) -> None:
-        self._authorize = authorize
+        self._authenticator = authenticator
+        self._bodies = bodies
         self._store = store
         self._shards = shards
         self._analyst = Analyst(shards, most_groups=limits.groups)
@@ -77,7 +79,6 @@ class Queries:
         self._now_ms = now_ms
         self._limits = limits
         self._stall_seconds = stall_seconds
-        self._budget = bodies.Budget()
 
     def routes(self) -> list[Route]:
         """Every route there is."""
@@ -97,7 +98,7 @@ class Queries:
             return Response(status_code=304, headers={"ETag": tag})
         found = await self._work(request, asked, lambda: self._analyst.figures(wanted, asked.run))
         body, rows = await asyncio.to_thread(answers.figures, wanted, found, format_)
-        headers = answers.headers(wanted.selection, "query", format_, rows, formats.checksum(body))
+        headers = answers.headers(wanted.selection, "query", format_, rows, checksum(body))
         return Response(body, 200, headers | {"ETag": tag}, format_.media_type)
 
     async def _rows(self, request: Request) -> Response:
@@ -138,14 +139,10 @@ class Queries:
         return Response(body, headers={"ETag": tag}, media_type="application/json")
 
     async def _asked(self, request: Request) -> _Asked:
-        token = await self._authorize(request)
-        token.require("read")
+        token = await self._authenticator.authenticate(request, "read")
         if request.method == "POST":
-            with self._budget.claim() as take:
-                declared = request.headers.get("content-length")
-                body = await bodies.receive(request.stream(), declared, take)
-                coding = request.headers.get("content-encoding", "")
-                given = Parameters.of_json(bodies.decompress(body, coding))
+            async with self._bodies.read(request) as body:
+                given = await aside(len(body), Parameters.of_json, body)
         else:
             given = Parameters.of_address(request.query_params.multi_items())
         now_ms = self._now_ms()
@@ -240,8 +237,8 @@ class _Rows(Streamed):
 
 def _format(given: Parameters, request: Request) -> Format:
     """The format asked for; JSON where a fault was noted."""
-    named = given.read("format", formats.named)
-    return named or formats.accepted(", ".join(request.headers.getlist("accept")))
+    named = given.read("format", negotiation.named)
+    return named or negotiation.accepted(", ".join(request.headers.getlist("accept")))
 
 
 def _next(request: Request, wanted: Listing, cursor: str | None) -> dict[str, str]:

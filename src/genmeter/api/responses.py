@@ -2,11 +2,19 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+
+
+def json_response(
+    value: msgspec.Struct, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A structure as a JSON response."""
+    return Response(msgspec.json.encode(value), status, headers, media_type="application/json")
 
 
 class Streamed(Response, ABC):

@@ -1,7 +1,7 @@
-"""``/v2/tokens``: the tokens of all accounts, for admins: list, create, revoke."""
+"""``/v2/account``, the token of a request, and ``/v2/tokens``, by which admins manage tokens."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -9,43 +9,58 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from genmeter.api.bodies import Budget, receive
-from genmeter.api.openapi import TokenList, TokenMade, TokenView, TokenWanted
+from genmeter.api.authentication import Authenticator
+from genmeter.api.bodies import Bodies
+from genmeter.api.responses import json_response
+from genmeter.api.schemas import AccountView, TokenList, TokenMade, TokenView, TokenWanted
 from genmeter.auth.accounts import Accounts, Token
 from genmeter.clock import iso
-from genmeter.errors import BadRequestError, NotFoundError, TooLargeError
+from genmeter.errors import BadRequestError, NotFoundError
 
+_NO_STORE: Final = {"Cache-Control": "no-store"}
 _MOST_BYTES: Final = 64 * 2**10
 
 
-class Administration:
-    """The routes. ``token_of(request)`` is who asks, and raises where nobody may."""
+class TokenRoutes:
+    """The routes, with all they need."""
 
     def __init__(
         self,
         accounts: Accounts,
-        token_of: Callable[[Request], Awaitable[Token]],
+        authenticator: Authenticator,
+        bodies: Bodies,
         now_ms: Callable[[], int],
     ) -> None:
         self._accounts = accounts
-        self._token_of = token_of
+        self._authenticator = authenticator
+        self._bodies = bodies
         self._now_ms = now_ms
-        self._budget = Budget()
 
     def routes(self) -> list[Route]:
-        """All of them, each for admins alone."""
+        """All of them; those of ``/v2/tokens`` need the admin scope."""
         return [
+            Route("/v2/account", self._account, methods=["GET"]),
             Route("/v2/tokens", self._tokens, methods=["GET", "POST"]),
             Route("/v2/tokens/{id}", self._revoke, methods=["DELETE"]),
         ]
 
+    async def _account(self, request: Request) -> Response:
+        token = await self._authenticator.authenticate(request)
+        return json_response(
+            AccountView(
+                id=token.id, name=token.name, created=iso(token.created_ms), scopes=token.scopes
+            )
+        )
+
     async def _tokens(self, request: Request) -> Response:
-        (await self._token_of(request)).require("admin")
+        await self._authenticator.authenticate(request, "admin")
         if request.method == "POST":
             return await self._create(request)
         tokens = await asyncio.to_thread(self._accounts.tokens)
         now_ms = self._now_ms()
-        return _json(TokenList([TokenView(**_view(token, now_ms)) for token in tokens]))
+        return json_response(
+            TokenList([TokenView(**_view(token, now_ms)) for token in tokens]), headers=_NO_STORE
+        )
 
     async def _create(self, request: Request) -> Response:
         wanted = await self._wanted(request)
@@ -58,24 +73,20 @@ class Administration:
             name=wanted.name,
             expires_days=wanted.expires_days,
         )
-        return _json(TokenMade(token=text, **_view(token, now_ms)), 201)
+        return json_response(TokenMade(token=text, **_view(token, now_ms)), 201, headers=_NO_STORE)
 
     async def _revoke(self, request: Request) -> Response:
-        (await self._token_of(request)).require("admin")
+        await self._authenticator.authenticate(request, "admin")
         token_id = request.path_params["id"]
         now_ms = self._now_ms()
         if not await asyncio.to_thread(self._accounts.revoke, token_id, now_ms=now_ms):
             raise NotFoundError(f"there is no token {token_id[:40]} that is not revoked yet")
         tokens = await asyncio.to_thread(self._accounts.tokens)
         revoked = next(token for token in tokens if token.id == token_id)
-        return _json(TokenView(**_view(revoked, now_ms)))
+        return json_response(TokenView(**_view(revoked, now_ms)), headers=_NO_STORE)
 
     async def _wanted(self, request: Request) -> TokenWanted:
-        with self._budget.claim() as take:
-            declared = request.headers.get("content-length")
-            body = await receive(request.stream(), declared, take)
-            if len(body) > _MOST_BYTES:
-                raise TooLargeError(f"the body is over {_MOST_BYTES} bytes")
+        async with self._bodies.read(request, _MOST_BYTES) as body:
             try:
                 return msgspec.json.decode(body, type=TokenWanted)
             except ValueError as error:
@@ -96,8 +107,3 @@ def _view(token: Token, now_ms: int) -> dict[str, Any]:
         "revoked": None if token.revoked_ms is None else iso(token.revoked_ms),
         "valid": token.valid(now_ms),
     }
-
-
-def _json(value: msgspec.Struct, status: int = 200) -> Response:
-    headers = {"Cache-Control": "no-store"}
-    return Response(msgspec.json.encode(value), status, headers, media_type="application/json")

@@ -14,7 +14,7 @@ from genmeter.config.load import load, server_settings
 from genmeter.sample_traffic import traffic
 from genmeter.server import logs
 from genmeter.server import run as server
-from genmeter.server.app import Service
+from genmeter.server.service import Service
 
 _ACCOUNT: Final = "demo"
 _POST_RECORDS: Final = 4_000

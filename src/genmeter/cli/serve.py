@@ -9,7 +9,7 @@ from genmeter.config.load import ServerSettings, load, server_settings
 from genmeter.errors import EngineError
 from genmeter.server import logs
 from genmeter.server import run as server
-from genmeter.server.app import Service
+from genmeter.server.service import Service
 
 
 @click.command(short_help="Run the service.")

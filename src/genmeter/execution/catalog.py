@@ -9,7 +9,7 @@ from msgspec import Meta as About
 
 from genmeter.clock import DAY_MS, iso
 from genmeter.execution.aggregator import MAX_VALUES, Analyst, Extent, together
-from genmeter.formats.base import FORMATS
+from genmeter.formats.encoders import FORMATS
 from genmeter.model.bots import BOTS
 from genmeter.query.aggregation import MAX_GROUP_BY, MAX_METRICS, MAX_TOP
 from genmeter.query.buckets import INTERVALS

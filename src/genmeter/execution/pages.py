@@ -19,6 +19,7 @@ from genmeter.query.listing import Listing, Place
 from genmeter.query.row_text import Kind, place_of
 from genmeter.storage.shards import Run, Shards
 from genmeter.storage.slices import cuts
+from genmeter.storage.sql import filters
 from genmeter.storage.sql import rows as sql_selection
 
 SLICE: Final = 200_000
@@ -144,7 +145,7 @@ class Lister:
         Wherever it is nothing is lost: past it the rest is looked for. To find the very place takes
         5 of 12 ms.
         """
-        apart = self._apart.get(sql_selection.condition(listing.selection))
+        apart = self._apart.get(filters.condition(listing.selection))
         if apart is None or listing.after is None or wanted > _PAGE:
             return None
         reach_ms = int(apart * wanted * _AMPLE) + 1
@@ -163,7 +164,7 @@ class Lister:
         span_ms = abs(_last(kind, text, listing).neg_ms - first.neg_ms)
         if len(self._apart) >= _KEPT:
             self._apart.clear()
-        self._apart[sql_selection.condition(listing.selection)] = span_ms / steps
+        self._apart[filters.condition(listing.selection)] = span_ms / steps
 
     def _bound(self, listing: Listing, wanted: int, run: Run) -> int | None:
         """A ``neg_ms`` that the next ``wanted`` rows do not go past, or None.

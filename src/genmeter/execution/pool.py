@@ -11,38 +11,14 @@ import threading
 from collections.abc import AsyncIterator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
-
-import msgspec
+from typing import TypeVar
 
 from genmeter.errors import EngineError, GenmeterError
 from genmeter.execution.spool import Spool
-from genmeter.execution.summary import Summary, fold
-from genmeter.query.stats import Question
-from genmeter.storage.store import Again, Part
-from genmeter.storage.tally import Tally
+from genmeter.storage.store import Again
 
 log = logging.getLogger(__name__)
-_TAIL: Final = b"]}"
 T = TypeVar("T")
-
-
-class Head(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """An answer without its rows: keys in the contract's order (C7)."""
-
-    bot: str
-    date: str | None = None
-    limit: int | None = None
-    config: str | None = None
-    total: int
-    summary: Summary | None = None
-
-
-class Body(NamedTuple):
-    """A whole answer: its length in bytes, and its pieces, to be read once."""
-
-    size: int
-    pieces: AsyncIterator[bytes | memoryview]
 
 
 def _nobody() -> None:
@@ -52,17 +28,15 @@ def _nobody() -> None:
 class Reader:
     """Runs questions on ``threads`` threads; further ones wait their turn.
 
-    ``ask`` is the store's; ``folder`` is where answers overflow to. Use as a context manager.
+    ``folder`` is where answers overflow to. Use as a context manager.
     """
 
     def __init__(
         self,
-        ask: Callable[[Question, int], Generator[Part, None, None]],
         *,
         threads: int,
         folder: Path,
     ) -> None:
-        self._ask = ask
         self._folder = folder
         self._pool = ThreadPoolExecutor(threads, "reader")
         self._closing = threading.Event()
@@ -84,18 +58,6 @@ class Reader:
             return function()
 
         return await loop.run_in_executor(self._pool, work)
-
-    @contextlib.asynccontextmanager
-    async def answer(self, question: Question, now_ms: int) -> AsyncIterator[Body]:
-        """The body that answers ``question`` (C7).
-
-        The summary comes first and needs all rows: entering waits for the last of them, so that
-        an engine that fails raises EngineError here. What can fail later is the disk with the
-        rows on it; the answer must then be broken off.
-        """
-        async with self.spooled(lambda: _rows(self._ask(question, now_ms))) as (spool, tally):
-            head = _head(question, tally)
-            yield Body(len(head) + spool.size + len(_TAIL), _pieces(head, spool))
 
     @contextlib.asynccontextmanager
     async def spooled(
@@ -147,46 +109,6 @@ class Reader:
                 log.exception("a question failed")
             loop.call_soon_threadsafe(_refuse, result, error)
             spool.finish(error)
-
-
-def _rows(
-    parts: Generator[Part, None, None],
-) -> Generator[memoryview | bytes | Again, None, Tally]:
-    """The rows of an answer as elements of an array; returns their tally."""
-    tally = Tally()
-    first = True
-    with contextlib.closing(parts):
-        for part in parts:
-            if isinstance(part, Tally):
-                tally = part
-            elif isinstance(part, Again):
-                first = True
-                yield part
-            else:
-                # The array's first element has no comma before it.
-                yield memoryview(part)[1:] if first else part
-                first = False
-    return tally
-
-
-def _head(question: Question, tally: Tally) -> bytes:
-    """The answer's beginning, up to where its first row goes."""
-    head = Head(
-        bot=question.bot,
-        date=question.date,
-        limit=question.limit,
-        config=question.config,
-        total=tally.rows,
-        summary=fold(question.bot, tally.totals()) if tally.rows else None,
-    )
-    return msgspec.json.encode(head)[:-1] + b',"data":['
-
-
-async def _pieces(head: bytes, spool: Spool) -> AsyncIterator[bytes | memoryview]:
-    yield head
-    async for piece in spool.pieces():
-        yield piece
-    yield _TAIL
 
 
 def _resolve(future: asyncio.Future[T], result: T) -> None:

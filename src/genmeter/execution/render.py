@@ -6,9 +6,9 @@ from typing import Any, Final
 import msgspec
 
 from genmeter.execution.groups import Result, present
-from genmeter.formats import base as formats
-from genmeter.formats.base import Format
-from genmeter.query.aggregation import START, Analysis, Figures
+from genmeter.formats.base import Checked, Figures, Format
+from genmeter.query import aggregation
+from genmeter.query.aggregation import START, Analysis
 from genmeter.query.buckets import local_day, local_iso
 from genmeter.query.listing import Listing, Place
 from genmeter.query.metrics import Metric
@@ -27,27 +27,27 @@ class Listed(msgspec.Struct, frozen=True):
     cursor: str | None
 
 
-def figures(wanted: Analysis, found: Sequence[Figures], format_: Format) -> tuple[bytes, int]:
+def figures(
+    wanted: Analysis, found: Sequence[aggregation.Figures], format_: Format
+) -> tuple[bytes, int]:
     """The body of an analysis, and how many rows of figures are in it."""
     result = present(wanted, found[0])
     previous = present(wanted.of_previous(), found[1]) if wanted.previous else None
     rows = [result.total] if result.groups is None else result.groups
-    if format_.name == "json":
-        document: dict[str, Any] = {"query": wanted.echo(), "total": result.total}
-        if result.groups is not None:
-            document["groups"] = result.groups
-        if previous is not None and wanted.previous:
-            start, end = (local_iso(ms, wanted.selection.zone) for ms in wanted.previous)
-            document["previous"] = {"from": start, "to": end} | _shown(previous)
-        return msgspec.json.encode(document), len(rows)
-    types = _types(wanted)
-    if previous is not None:
+    document = {"query": wanted.echo(), **_shown(result)}
+    shown = len(rows)
+    if previous is not None and wanted.previous:
+        start, end = (local_iso(ms, wanted.selection.zone) for ms in wanted.previous)
+        document["previous"] = {"from": start, "to": end} | _shown(previous)
         before = [previous.total] if previous.groups is None else previous.groups
         rows = [{"period": "current", **row} for row in rows]
         rows += [{"period": "previous", **row} for row in before]
     if wanted.top:
         rows = [{"other": False, **row} for row in rows]
-    return formats.table(format_, rows, types), len(rows)
+    if format_.name != "json":
+        shown = len(rows)
+    made = Figures(document=document, rows=rows, types=_types(wanted))
+    return format_.figures(made), shown
 
 
 def _shown(result: Result) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def rows(
     wanted: Listing, lines: Generator[bytes, None, Place | None], format_: Format
 ) -> Generator[bytes, None, Listed]:
     """The body of a listing, piece by piece."""
-    writer = formats.writer(format_, columns(wanted.selection), wanted.echo())
+    writer = Checked(format_.rows(columns(wanted.selection), wanted.echo()))
     while True:
         try:
             text = next(lines)

@@ -4,7 +4,9 @@ Rules R1 to R6 live here. Each record stands alone (R4): the fast path decodes i
 typed structure; only a record that fails it is looked at again, to name everything that is wrong.
 """
 
+import itertools
 import re
+import secrets
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any, Final
@@ -239,3 +241,15 @@ def _fault(name: str, value: Any) -> str | None:
             return _text_fault(name, value)
         return f"{name} must be a text, not {kind}"
     return None
+
+
+class JobIds:
+    """Names for records that came without one: unique over processes and restarts."""
+
+    def __init__(self) -> None:
+        self._mine = secrets.token_hex(4)
+        self._count = itertools.count()
+
+    def __call__(self, timestamp_ms: int, account: str, bot: str) -> str:
+        stamp = "".join(filter(str.isdigit, iso(timestamp_ms)))
+        return f"{stamp}-{self._mine}{next(self._count):x}-user:{account}-bot:{bot}"

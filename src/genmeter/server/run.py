@@ -12,7 +12,8 @@ import uvicorn
 
 from genmeter.config.load import ServerSettings
 from genmeter.errors import StartError
-from genmeter.server.app import Service, create_app
+from genmeter.server.app import create_app
+from genmeter.server.service import Service
 
 DRAIN_S: Final = 30
 """How long requests under way may take to end after the service was told to stop, in seconds."""

@@ -25,7 +25,7 @@ import msgspec
 from genmeter.clock import DAY_MS, month_ms, utc_month
 from genmeter.model.record import Row
 from genmeter.storage.slices import portions
-from genmeter.storage.sql import base as sql
+from genmeter.storage.sql import maintenance
 from genmeter.storage.sql.base import Piece
 
 MAX_NAMES: Final = 10_000
@@ -178,7 +178,7 @@ class Settled:
 
     def _parts(self) -> dict[int, str]:
         """What tells of each month whether the engine has changed anything in it."""
-        lines = self._fetch(sql.READ_PARTS).decode().splitlines()
+        lines = self._fetch(maintenance.READ_PARTS).decode().splitlines()
         return {int(month): state for month, state in (line.split("\t") for line in lines)}
 
     def _mark(self, day: int, name: str, number: int) -> None:
@@ -221,12 +221,12 @@ class Settled:
             if _ALL in names or len(names) > _NAMED:
                 names = ()
         found: set[Mark] = set()
-        counts = io.BytesIO(self._fetch(sql.counts(start_ms, end_ms, sorted(names))))
+        counts = io.BytesIO(self._fetch(maintenance.counts(start_ms, end_ms, sorted(names))))
         pairs = (line.decode().rstrip("\n").split("\t") for line in counts)
         sizes = ((name, int(count)) for name, count in pairs)
         for span, _ in portions(sizes, start_ms, end_ms, PORTION_RECORDS):
             started = time.monotonic()
-            for line in self._fetch(sql.doubled(span)).decode().splitlines():
+            for line in self._fetch(maintenance.doubled(span)).decode().splitlines():
                 account, day = line.split("\t")
                 found.add((int(day), account))
             if self._stop.wait(time.monotonic() - started):  # half of one processor at the most

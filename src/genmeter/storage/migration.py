@@ -19,10 +19,12 @@ import msgspec
 
 from genmeter.clock import iso, month_ms
 from genmeter.errors import EngineError
+from genmeter.storage import schema
 from genmeter.storage.engine.base import Engine
+from genmeter.storage.schema import prepare
 from genmeter.storage.slices import portions
 from genmeter.storage.sql import base as sql
-from genmeter.storage.store import prepare
+from genmeter.storage.sql import maintenance
 
 PORTION_RECORDS: Final = 200_000
 """About how many records are compared and sent together: seconds of work for either engine."""
@@ -82,8 +84,8 @@ class Migration:
     def __init__(self, source: Engine, target: Engine) -> None:
         for engine in (source, target):
             prepare(engine)
-        source.execute(sql.STOP_MERGES)
-        self.last_version = int(source.fetch(sql.READ_LAST_WRITE))
+        source.execute(maintenance.STOP_MERGES)
+        self.last_version = int(source.fetch(schema.READ_LAST_WRITE))
         self._source, self._target = source, target
         self._portions = plan(_units(source), target.layout.shard)
         self.records = sum(portion.records for portion in self._portions)
@@ -122,7 +124,7 @@ class Migration:
         if not lacking:
             return
         span = msgspec.structs.replace(portion.span, accounts=tuple(lacking))
-        for batch in batches(self._source.stream(sql.whole_rows(span)), _BATCH_BYTES):
+        for batch in batches(self._source.stream(maintenance.whole_rows(span)), _BATCH_BYTES):
             self._target.insert(sql.TABLE, sql.COLUMNS, batch, shard)
         theirs = _fingerprints(self._target, span, shard)
         for account in lacking:
@@ -135,7 +137,7 @@ class Migration:
     def _difference(self, account: str, portion: Portion) -> Difference:
         """What the target lacks of an account in a portion, record by record."""
         span = msgspec.structs.replace(portion.span, accounts=(account,))
-        statement = sql.identities(span)
+        statement = maintenance.identities(span)
         with (
             closing(_identities(self._source.stream(statement))) as mine,
             closing(_identities(self._target.stream(statement, portion.shard))) as theirs,
@@ -197,7 +199,7 @@ def batches(blocks: Iterable[bytes], size: int) -> Iterator[bytes]:
 
 def _units(engine: Engine) -> list[tuple[Unit, int]]:
     """How many records there are of each unit, those sent again more than once."""
-    lines = engine.fetch(sql.READ_UNITS).decode().splitlines()
+    lines = engine.fetch(maintenance.READ_UNITS).decode().splitlines()
     return [
         ((account, int(month)), int(count))
         for month, account, count in (line.split("\t") for line in lines)
@@ -206,7 +208,7 @@ def _units(engine: Engine) -> list[tuple[Unit, int]]:
 
 def _fingerprints(engine: Engine, span: sql.Span, shard: int) -> dict[str, tuple[int, str]]:
     """For each account the number of its records, and a sum over them."""
-    lines = engine.fetch(sql.fingerprints(span), shard).decode().splitlines()
+    lines = engine.fetch(maintenance.fingerprints(span), shard).decode().splitlines()
     return {
         account: (int(count), digest)
         for account, count, digest in (line.split("\t") for line in lines)

@@ -15,12 +15,15 @@ from typing import Final
 import msgspec
 
 from genmeter.clock import DAY_MS, utc_date, utc_month
-from genmeter.errors import EngineError, NewerSchemaError, StartError
+from genmeter.errors import EngineError
 from genmeter.model.record import Row, retention_edge_ms
 from genmeter.query.stats import Question
+from genmeter.storage import schema
 from genmeter.storage.duplicates import Knowledge, Settled, Unknown
-from genmeter.storage.engine.base import Engine, Server
+from genmeter.storage.engine.base import Engine
+from genmeter.storage.schema import prepare
 from genmeter.storage.sql import base as sql
+from genmeter.storage.sql import maintenance, stats
 from genmeter.storage.sql import rows as sql_selection
 from genmeter.storage.tally import Tally
 
@@ -80,11 +83,13 @@ class Store:
         self.settled: Knowledge = Unknown()
         """Which times of which accounts can be read without ``FINAL``."""
         if next_version is None:
-            last = max(int(engine.fetch(sql.READ_LAST_WRITE, n) or 0) for n in range(self.shards))
+            last = max(
+                int(engine.fetch(schema.READ_LAST_WRITE, n) or 0) for n in range(self.shards)
+            )
             next_version = _Versions(last)
             self.written = last
             self._changes: dict[str, int] | None = {}
-            months = [int(month) for month in engine.fetch(sql.READ_MONTHS).split()]
+            months = [int(month) for month in engine.fetch(schema.READ_MONTHS).split()]
             self.settled = Settled(engine.fetch, months)
         else:
             self._changes = None
@@ -121,7 +126,7 @@ class Store:
                 sql.COLUMNS,
                 _encode_rows(latest.values()),
                 shard,
-                [sql.witness(row) for row in one_a_month.values()],
+                [maintenance.witness(row) for row in one_a_month.values()],
             )
         self.written = version
 
@@ -145,7 +150,7 @@ class Store:
             change = self._last_change if account is None else self._changes.get(account, 0)
             return f"{self._since}-{change}"
         shards = range(self.shards) if account is None else [self.shard(account)]
-        states = [self._engine.fetch(sql.READ_STATE, shard) for shard in shards]
+        states = [self._engine.fetch(schema.READ_STATE, shard) for shard in shards]
         return hashlib.blake2b(b";".join(states), digest_size=12).hexdigest()
 
     def mark(self, now_ms: int) -> int:
@@ -204,7 +209,7 @@ class Store:
     ) -> Generator[Part, None, Tally]:
         """The rows of one try; returns their tally."""
         tally = Tally()
-        statement = sql.answer(question, oldest_ms=oldest_ms, max_neg_ms=bound)
+        statement = stats.answer(question, oldest_ms=oldest_ms, max_neg_ms=bound)
         for block in self._engine.stream(statement, self.shard(question.account)):
             if rows := tally.take(block):
                 yield rows
@@ -222,7 +227,7 @@ class Store:
         skip = question.limit + question.limit // 20
         for since_ms in (now_ms - _LOOK_BACK_MS, None):
             found = self._engine.fetch(
-                sql.nth_newest(question, skip=skip, oldest_ms=oldest_ms, since_ms=since_ms),
+                stats.nth_newest(question, skip=skip, oldest_ms=oldest_ms, since_ms=since_ms),
                 self.shard(question.account),
             )
             if found:
@@ -242,11 +247,11 @@ class Store:
         for shard in range(self.shards):
             try:
                 months = [
-                    int(month) for month in self._engine.fetch(sql.READ_MONTHS, shard).split()
+                    int(month) for month in self._engine.fetch(schema.READ_MONTHS, shard).split()
                 ]
                 for month in months:
                     if month < edge:
-                        self._engine.execute(sql.drop_month(month), shard)
+                        self._engine.execute(schema.drop_month(month), shard)
                         dropped.add(month)
                         log.info("dropped the records of %d, past retention", month)
             except EngineError as error:
@@ -255,13 +260,13 @@ class Store:
 
     def count(self) -> int:
         """How many records the store holds, those sent again perhaps more than once."""
-        return sum(int(self._engine.fetch(sql.READ_COUNT, n)) for n in range(self.shards))
+        return sum(int(self._engine.fetch(schema.READ_COUNT, n)) for n in range(self.shards))
 
     def check(self) -> None:
         """Run a real query; raises EngineError where no shard answers as it should."""
         for shard in range(self.shards):
             try:
-                if self._engine.fetch(sql.READ_VERSION, shard).strip().isdigit():
+                if self._engine.fetch(schema.READ_VERSION, shard).strip().isdigit():
                     return
                 error = EngineError("the engine gave no schema version")
             except EngineError as failure:
@@ -280,56 +285,3 @@ class _Versions:
         with self._lock:
             self._last = max(self._last + 1, now_ms * 1000)
             return self._last
-
-
-def prepare(engine: Engine) -> None:
-    """Bring the schema in ``engine`` to this version's. Raises NewerSchemaError."""
-    engine.prepare(_migrate)
-
-
-def _migrate(server: Server) -> None:
-    """Bring the schema on a server to this version's, step by step, noting each."""
-    server.execute(sql.CREATE_VERSIONS)
-    found = int(server.fetch(sql.READ_VERSION))
-    steps = sql.migrations(server.layout)
-    if found > len(steps):
-        raise NewerSchemaError(
-            f"the store has schema version {found}, this genmeter knows up to {len(steps)}; "
-            "install a later genmeter, or name another store"
-        )
-    for version, group in enumerate(steps[found:], found + 1):
-        for step in group:
-            _take(server, step)
-        server.execute(sql.write_version(version))
-        log.info("schema is at version %d", version)
-    if server.layout.cluster:
-        _check_weights(server)
-
-
-def _take(server: Server, step: sql.Step) -> None:
-    """Run a step, unless it was taken before, or another node takes it at the same time."""
-
-    def done() -> bool:
-        return bool(step.done) and int(server.fetch(step.done)) > 0
-
-    if done():
-        return
-    try:
-        server.execute(step.statement)
-    except EngineError:
-        if not done():
-            raise
-
-
-def _check_weights(server: Server) -> None:
-    """Note the cluster's shards, or refuse others than those by which records were laid out."""
-    weights = server.layout.weights
-    server.execute(sql.CREATE_WEIGHTS)
-    noted = server.fetch(sql.READ_WEIGHTS).decode().split()
-    if not noted:
-        server.execute(sql.write_weights(weights))
-    elif set(noted) != {sql.weights_text(weights)}:
-        raise StartError(
-            f"the records were laid out on shards of the weights {noted[0]}, and the cluster has "
-            f"{sql.weights_text(weights)} now; move them into a new database (docs/scale.md)"
-        )

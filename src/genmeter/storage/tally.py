@@ -2,7 +2,7 @@
 
 The summary of an answer stands before its rows and is counted from them: the same text, so the two
 cannot disagree, whatever is stored or replaced meanwhile and however many servers are asked. What
-rows of a group share stands between marks (:data:`genmeter.storage.sql.base.MARK`); each distinct
+rows of a group share stands between marks (:data:`genmeter.storage.sql.stats.MARK`); each distinct
 text of it is decoded once.
 """
 
@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from genmeter.errors import EngineError
-from genmeter.storage.sql.base import MARK, ROW_END
+from genmeter.storage.sql.stats import MARK, ROW_END
 
 
 class Group(

@@ -7,10 +7,14 @@ members of :class:`Engine`; whatever goes wrong in it is raised as an
 An engine keeps records on one shard or several; the records of one account are on one of them.
 """
 
+import hashlib
+import itertools
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Final, Protocol
 
-from genmeter.storage.sql.base import Layout
+import msgspec
+
+from genmeter.storage.sql.base import TABLE
 
 TABLE_SETTINGS: Final = {
     # Durability: an acknowledged insert is on disk, and so is what a merge makes of it before
@@ -52,6 +56,40 @@ def error_code(text: str) -> int:
 def settings_clause(settings: Mapping[str, str]) -> str:
     """A clause for the end of a statement."""
     return " SETTINGS " + ", ".join(f"{name} = {value}" for name, value in settings.items())
+
+
+class Layout(msgspec.Struct, frozen=True, kw_only=True):
+    """How a server keeps tables of records.
+
+    ``settings`` is a clause, with a leading space, that makes them durable and compact as far as
+    the server can. In a ``cluster`` a table is replicated, and the records of an account are on
+    one of several shards, which ``weights`` tells the sizes of; ``database`` is where tables are.
+    """
+
+    settings: str = ""
+    cluster: str = ""
+    database: str = ""
+    weights: tuple[int, ...] = (1,)
+
+    def shard(self, account: str) -> int:
+        """The shard of an account's records, from 0: identity (R6) stays on one of them.
+
+        What ``SHARDING_KEY`` is to the servers, and their way from it to a shard.
+        """
+        digest = hashlib.md5(account.encode(), usedforsecurity=False).digest()
+        slot = int.from_bytes(digest[:4], "little") % sum(self.weights)
+        for number, end in enumerate(itertools.accumulate(self.weights)):
+            if slot < end:
+                return number
+        raise AssertionError  # a slot is below the sum of all weights
+
+    @property
+    def engine(self) -> str:
+        """The engine of the table of records."""
+        if not self.cluster:
+            return "ReplacingMergeTree(version)"
+        path = f"/clickhouse/tables/{{shard}}/{self.database}/{TABLE}"
+        return f"ReplicatedReplacingMergeTree('{path}', '{{replica}}', version)"
 
 
 class Server(Protocol):

@@ -14,8 +14,13 @@ import httpx2
 
 from genmeter.config.urls import ClickHouseUrl, Secret
 from genmeter.errors import EngineError, EngineLimitError, StartError
-from genmeter.storage.engine.base import LIMIT_CODES, TABLE_SETTINGS, error_code, settings_clause
-from genmeter.storage.sql.base import Layout
+from genmeter.storage.engine.base import (
+    LIMIT_CODES,
+    TABLE_SETTINGS,
+    Layout,
+    error_code,
+    settings_clause,
+)
 
 CONNECT_S: Final = 3.0
 """How long a server may take to accept a connection, in seconds."""

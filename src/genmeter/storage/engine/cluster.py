@@ -22,10 +22,9 @@ from typing import Final, TypeVar
 from genmeter.config.urls import ClickHouseUrl, Secret
 from genmeter.errors import EngineError, GenmeterError, StartError
 from genmeter.storage.engine import clickhouse as http
-from genmeter.storage.engine.base import Server
+from genmeter.storage.engine.base import Layout, Server
 from genmeter.storage.engine.clickhouse import HttpServer, RefusedError, UnreachableError
 from genmeter.storage.sql import base as sql
-from genmeter.storage.sql.base import Layout
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -24,12 +24,13 @@ from genmeter.errors import EngineError, EngineLimitError, FolderBusyError, Star
 from genmeter.storage.engine.base import (
     LIMIT_CODES,
     TABLE_SETTINGS,
+    Layout,
     Server,
     error_code,
     settings_clause,
 )
 from genmeter.storage.engine.chdb import connect
-from genmeter.storage.sql.base import TABLE, Layout
+from genmeter.storage.sql.base import TABLE
 
 _INDEX_BYTES: Final = 64 * 2**20
 _LINES: Final = "TSVRaw"

@@ -13,7 +13,7 @@ from genmeter.query.metrics import HUNDREDTHS, percentile
 from genmeter.query.selection import Dimension
 from genmeter.storage.sql import base as sql
 from genmeter.storage.sql.base import Piece, quote
-from genmeter.storage.sql.rows import RETRY_TEXT, condition
+from genmeter.storage.sql.filters import RETRY_TEXT, condition
 
 _NAMES: Final = (
     "arrayFilter(x -> x != '', arrayMap(x -> replaceRegexpAll(x, '^ +| +$', ''), "

@@ -4,85 +4,17 @@ Whose records a statement reads is written by :func:`condition` alone, and in on
 for those who listen by :func:`arrivals`.
 """
 
-import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import msgspec
 
 from genmeter.query.listing import Listing
 from genmeter.query.row_text import COLUMNS, NUMBERS, Kind, columns
-from genmeter.query.selection import DIMENSIONS, Dimension, Filter, Selection
+from genmeter.query.selection import Dimension, Selection
 from genmeter.storage.sql import base as sql
-from genmeter.storage.sql.base import TIMESTAMP, Piece, json_text, of_account, quote
-
-RETRY: Final = "ifNull(toInt32(captcha_retry), -1)"
-RETRY_TEXT: Final = "ifNull(toString(captcha_retry), '')"
-
-
-def condition(selection: Selection) -> str:
-    """What is true of a selection's records of any time: whose they are, first of all (C23)."""
-    terms = [*_whose(selection), *(_filter(filter_) for filter_ in selection.filters)]
-    if selection.min_msec is not None:
-        terms.append(f"msec >= {selection.min_msec:d}")
-    if selection.max_msec is not None:
-        terms.append(f"msec <= {selection.max_msec:d}")
-    return " AND ".join(terms)
-
-
-def _whose(selection: Selection) -> list[str]:
-    if selection.account is not None:
-        return [of_account(selection.account)]
-    return [_filter(filter_) for filter_ in selection.accounts]
-
-
-def _filter(filter_: Filter) -> str:
-    dimension = DIMENSIONS[filter_.dimension]
-    exact = [p.value for p in filter_.patterns if p.kind == "exact"]
-    prefixes = [p.value for p in filter_.patterns if p.kind == "prefix"]
-    if dimension.kind == "provider":
-        either = _of_providers(exact, prefixes)
-    elif dimension.kind == "text":
-        either = _of_text(dimension.column, exact, prefixes)
-    else:
-        column = RETRY if dimension.kind == "retry" else dimension.column
-        numbers = ", ".join(str(int(value or -1)) for value in exact)
-        either = [f"{column} IN ({numbers})"] if exact else []
-        either += [
-            f"{column} >= {int(p.value) * 100} AND {column} < {int(p.value) * 100 + 100}"
-            for p in filter_.patterns
-            if p.kind == "class"
-        ]
-    together = " OR ".join(either)
-    if filter_.negated:
-        return f"NOT ({together})"
-    return f"({together})" if len(either) > 1 else together
-
-
-def _of_text(column: str, exact: Sequence[str], prefixes: Iterable[str]) -> list[str]:
-    either = [f"{column} IN ({', '.join(map(quote, exact))})"] if exact else []
-    return either + [f"startsWith({column}, {quote(prefix)})" for prefix in prefixes]
-
-
-def _of_providers(exact: Sequence[str], prefixes: Iterable[str]) -> list[str]:
-    """What is true where a captcha provider is named, or none is where "" is asked for (C16).
-
-    By patterns, which the engine applies to each different text once, where it would split that of
-    each record. A text is names between commas, with blanks around them that do not count.
-    """
-    either = [f"NOT {_match('[^ ,]')}"] if "" in exact else []
-    for name in filter(None, exact):
-        whole = name == name.strip(" ") and "," not in name
-        either.append(_match(f"(^|,) *{re.escape(name)} *(,|$)") if whole else "0")
-    for prefix in prefixes:
-        begins = prefix == prefix.lstrip(" ") and "," not in prefix
-        ends = "" if prefix.strip(" ") == prefix != "" else " *[^ ,]"
-        either.append(_match(f"(^|,) *{re.escape(prefix)}{ends}") if begins else "0")
-    return either
-
-
-def _match(pattern: str) -> str:
-    return f"match(captcha_providers, {quote(pattern)})"
+from genmeter.storage.sql.base import TIMESTAMP, Piece, json_text, quote
+from genmeter.storage.sql.filters import RETRY_TEXT, condition
 
 
 def nth(listing: Listing, pieces: Sequence[Piece], *, skip: int, reach_ms: int | None) -> str:

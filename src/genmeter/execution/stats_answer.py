@@ -1,0 +1,89 @@
+"""The response of ``GET /v2/account/stats``: a head with the summary, then the rows (C7)."""
+
+import contextlib
+from collections.abc import AsyncIterator, Generator
+from typing import Final, NamedTuple
+
+import msgspec
+
+from genmeter.execution.pool import Reader
+from genmeter.execution.spool import Spool
+from genmeter.execution.summary import Summary, fold
+from genmeter.query.stats import Question
+from genmeter.storage.store import Again, Part, Store
+from genmeter.storage.tally import Tally
+
+_TAIL: Final = b"]}"
+
+
+class Head(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """An answer without its rows: keys in the contract's order (C7)."""
+
+    bot: str
+    date: str | None = None
+    limit: int | None = None
+    config: str | None = None
+    total: int
+    summary: Summary | None = None
+
+
+class Body(NamedTuple):
+    """A whole answer: its length in bytes, and its pieces, to be read once."""
+
+    size: int
+    pieces: AsyncIterator[bytes | memoryview]
+
+
+@contextlib.asynccontextmanager
+async def answer(
+    reader: Reader, store: Store, question: Question, now_ms: int
+) -> AsyncIterator[Body]:
+    """The body that answers ``question`` (C7).
+
+    The summary comes first and needs all rows: entering waits for the last of them, so that an
+    engine that fails raises EngineError here. What can fail later is the disk with the rows on
+    it; the response must then be broken off.
+    """
+    async with reader.spooled(lambda: _rows(store.answer(question, now_ms))) as (spool, tally):
+        head = _head(question, tally)
+        yield Body(len(head) + spool.size + len(_TAIL), _pieces(head, spool))
+
+
+def _rows(
+    parts: Generator[Part, None, None],
+) -> Generator[memoryview | bytes | Again, None, Tally]:
+    """The rows of an answer as elements of an array; returns their tally."""
+    tally = Tally()
+    first = True
+    with contextlib.closing(parts):
+        for part in parts:
+            if isinstance(part, Tally):
+                tally = part
+            elif isinstance(part, Again):
+                first = True
+                yield part
+            else:
+                # The array's first element has no comma before it.
+                yield memoryview(part)[1:] if first else part
+                first = False
+    return tally
+
+
+def _head(question: Question, tally: Tally) -> bytes:
+    """The answer's beginning, up to where its first row goes."""
+    head = Head(
+        bot=question.bot,
+        date=question.date,
+        limit=question.limit,
+        config=question.config,
+        total=tally.rows,
+        summary=fold(question.bot, tally.totals()) if tally.rows else None,
+    )
+    return msgspec.json.encode(head)[:-1] + b',"data":['
+
+
+async def _pieces(head: bytes, spool: Spool) -> AsyncIterator[bytes | memoryview]:
+    yield head
+    async for piece in spool.pieces():
+        yield piece
+    yield _TAIL

@@ -1,0 +1,150 @@
+"""Every format there is: one entry each in :data:`FORMATS`.
+
+A new format is its two encoders, of rows and of figures, and an entry.
+"""
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from genmeter.formats.base import Figures, Format, RowsEncoder
+
+
+class _Document:
+    """One JSON document with the rows in an array."""
+
+    def __init__(self, columns: Sequence[str], query: Mapping[str, Any]) -> None:
+        self._head = b'{"query":' + msgspec.json.encode(query) + b',"data":['
+        self._first = True
+
+    def take(self, lines: bytes) -> bytes:
+        """Rows, each with a comma before it but the first."""
+        if not self._first:
+            return lines
+        self._first = False
+        return self._head + lines[1:]
+
+    def end(self, tail: Mapping[str, Any]) -> bytes:
+        """The end of the array, and what is said behind it."""
+        head = self._head if self._first else b""
+        return head + b"]," + msgspec.json.encode(tail)[1:]
+
+
+class _Lines:
+    """A JSON object a line."""
+
+    def __init__(self, columns: Sequence[str], query: Mapping[str, Any]) -> None:
+        """Lines have neither a header nor a query."""
+
+    def take(self, lines: bytes) -> bytes:
+        """Rows without the commas before them."""
+        return lines[1:].replace(b"\n,", b"\n")
+
+    def end(self, tail: Mapping[str, Any]) -> bytes:
+        """Nothing: a line more would be taken for a row."""
+        return b""
+
+
+class _Csv:
+    """Comma-separated values under a header."""
+
+    def __init__(self, columns: Sequence[str], query: Mapping[str, Any]) -> None:
+        self._head = ",".join(columns).encode() + b"\n"
+
+    def take(self, lines: bytes) -> bytes:
+        """Rows as they are."""
+        head, self._head = self._head, b""
+        return head + lines
+
+    def end(self, tail: Mapping[str, Any]) -> bytes:
+        """The header, where there was no row."""
+        return self._head
+
+
+def _columnar_rows(
+    name: str,
+) -> Callable[[Sequence[str], Mapping[str, Any]], RowsEncoder]:
+    def rows(columns: Sequence[str], query: Mapping[str, Any]) -> RowsEncoder:
+        from genmeter.formats.columnar import Rows  # noqa: PLC0415  # pyarrow takes 40 MB
+
+        return Rows(name, columns)
+
+    return rows
+
+
+def _columnar_figures(name: str) -> Callable[[Figures], bytes]:
+    def encode(figures: Figures) -> bytes:
+        from genmeter.formats.columnar import table  # noqa: PLC0415  # pyarrow takes 40 MB
+
+        return table(name, figures.rows, figures.types)
+
+    return encode
+
+
+def _json_figures(figures: Figures) -> bytes:
+    return msgspec.json.encode(figures.document)
+
+
+def _ndjson_figures(figures: Figures) -> bytes:
+    return b"".join(
+        msgspec.json.encode({name: row.get(name) for name in figures.types}) + b"\n"
+        for row in figures.rows
+    )
+
+
+def _csv_figures(figures: Figures) -> bytes:
+    text = io.StringIO()
+    out = csv.writer(text, lineterminator="\n")
+    out.writerow(figures.types)
+    out.writerows([_cell(row.get(name)) for name in figures.types] for row in figures.rows)
+    return text.getvalue().encode()
+
+
+def _cell(value: Any) -> Any:
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+FORMATS: Final = {
+    format_.name: format_
+    for format_ in (
+        Format(
+            name="json",
+            media_type="application/json",
+            kind="json",
+            rows=_Document,
+            figures=_json_figures,
+        ),
+        Format(
+            name="ndjson",
+            media_type="application/x-ndjson",
+            kind="json",
+            rows=_Lines,
+            figures=_ndjson_figures,
+        ),
+        Format(
+            name="csv",
+            media_type="text/csv",
+            kind="csv",
+            rows=_Csv,
+            figures=_csv_figures,
+        ),
+        Format(
+            name="parquet",
+            media_type="application/vnd.apache.parquet",
+            kind="tsv",
+            rows=_columnar_rows("parquet"),
+            figures=_columnar_figures("parquet"),
+        ),
+        Format(
+            name="arrow",
+            media_type="application/vnd.apache.arrow.stream",
+            kind="tsv",
+            rows=_columnar_rows("arrow"),
+            figures=_columnar_figures("arrow"),
+        ),
+    )
+}
+"""All formats by name; the first is what a client gets that accepts anything."""
