@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.plan import DAY_ROWS
 from genmeter.clock import now_ms
 from genmeter.model.bots import fields
-from genmeter.query.stats import Question
+from genmeter.query.stats import StatsQuery
 from genmeter.storage.engine.base import Engine
 from genmeter.storage.engine.chdb import connect
 from genmeter.storage.engine.embedded import Embedded
@@ -117,7 +117,7 @@ class _Watched(Embedded):
         return super().stream(statement, shard)
 
 
-def last_rows(folder: Path, question: Question, repeats: int) -> list[float]:
+def last_rows(folder: Path, question: StatsQuery, repeats: int) -> list[float]:
     """Seconds the engine takes to give the rows of ``question`` as JSON, for each time asked.
 
     It writes them by its own JSON format, with the contract's names, under the very condition
@@ -132,7 +132,7 @@ def last_rows(folder: Path, question: Question, repeats: int) -> list[float]:
             raise RuntimeError(f"the store asks in an unknown way: {engine.streamed}")
         columns = ", ".join(
             f"fromUnixTimestamp64Milli(-neg_ms, 'UTC') AS {field.key}"
-            if field.kind == "timestamp"
+            if field.type == "timestamp"
             else f"{field.column} AS {field.key}"
             for field in fields(question.bot)
         )

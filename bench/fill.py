@@ -206,8 +206,8 @@ def decode(body: bytes, account: str, end_ms: int) -> list[Row]:
 
     ``account`` is that of lines which name none.
     """
-    limits = records.Limits(account=account, any_account=True, now_ms=end_ms, oldest_ms=0)
-    decoded = records.decode(body, lines=True, limits=limits, new_jobid=_no_jobid)
+    limits = records.Admission(account=account, any_account=True, now_ms=end_ms, oldest_ms=0)
+    decoded = records.decode(body, lines=True, admission=limits, new_jobid=_no_jobid)
     if decoded.rejected_total:
         raise RuntimeError(f"the service refuses sample traffic: {decoded.rejected[0].error}")
     return decoded.rows

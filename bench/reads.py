@@ -20,7 +20,7 @@ from bench.peer import Peer
 from bench.plan import LIMIT, Plan
 from bench.processes import aside
 from bench.report import Line, Report, spread
-from genmeter.query.stats import Question
+from genmeter.query.stats import StatsQuery
 
 _WARM_UP = 3
 _IDLE_S = 5.0
@@ -50,7 +50,7 @@ def measure(plan: Plan, peer: Peer | None, report: Report) -> None:
     engine = plan.store / "engine"
     asked = aside(alone.targets, engine)
     limit = min(LIMIT, asked.rows)
-    question = Question(account=asked.account, bot=asked.bot, limit=limit)
+    question = StatsQuery(account=asked.account, bot=asked.bot, limit=limit)
     print("reading: the engine alone", flush=True)
     engine_s = aside(alone.last_rows, engine, question, plan.repeats)
     _sizes(plan, peer, report)

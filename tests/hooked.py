@@ -8,8 +8,7 @@ import pytest
 
 from genmeter.clock import DAY_MS, day_start_ms
 from genmeter.model.record import Row
-from genmeter.storage import duplicates as settled
-from genmeter.storage import schema
+from genmeter.storage import duplicates, schema
 from genmeter.storage.engine.base import Engine
 from genmeter.storage.sql import base as sql
 from genmeter.storage.sql import maintenance
@@ -76,7 +75,7 @@ class Hooked:
 def hooked(service: Running) -> Iterator[Hooked]:
     """The service's, without records of these months; nothing merges by itself, no check rests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(settled, "REST", 0)
+        patch.setattr(duplicates, "REST", 0)
         engine = Hooked(service.service.store._engine)
         engine.execute(maintenance.STOP_MERGES)
         yield engine
@@ -86,5 +85,5 @@ def hooked(service: Running) -> Iterator[Hooked]:
 
 def checked(store: Store, now_ms: int = NOW) -> None:
     """Have all checked that somebody could ask for."""
-    store.settled.plan(lambda _: True, FIRST, now_ms, now_ms)
-    store.settled.check(now_ms)
+    store.duplicates.plan(lambda _: True, FIRST, now_ms, now_ms)
+    store.duplicates.check(now_ms)

@@ -18,7 +18,7 @@ import uvicorn
 
 from genmeter.clock import DAY_MS, day_start_ms, iso
 from genmeter.config.load import ServerSettings
-from genmeter.server import run as server
+from genmeter.server import run
 from genmeter.server.service import Service
 
 TODAY: Final = "2026-02-13"
@@ -132,11 +132,11 @@ def running(data: Path, **changes: Any) -> Iterator[Running]:
     """
     clock = Clock()
     chosen = settings(data, **changes)
-    with server.listen(chosen.host, chosen.port) as listening, Service(chosen, clock) as service:
-        web = uvicorn.Server(server.configure(service))
+    with run.listen(chosen.host, chosen.port) as listening, Service(chosen, clock) as service:
+        web = uvicorn.Server(run.configure(service))
         thread = threading.Thread(target=web.run, kwargs={"sockets": [listening]})
         thread.start()
-        current = Running(service, server.address(listening), clock)
+        current = Running(service, run.address(listening), clock)
         try:
             yield current
         finally:

@@ -30,7 +30,7 @@ def test_c10_a_row_has_the_bots_keys_in_order(bot: str) -> None:
 
 def test_c10_only_captcha_retry_may_be_left_out() -> None:
     assert [field.key for field in bots.FIELDS if field.optional] == ["captchaRetry"]
-    kinds = {field.key: field.kind for field in bots.FIELDS if field.kind != "text"}
+    kinds = {field.key: field.type for field in bots.FIELDS if field.type != "text"}
     assert kinds == {
         "timestamp": "timestamp", "code": "number", "msec": "number", "captchaRetry": "number",
     }  # fmt: skip

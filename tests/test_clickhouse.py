@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from genmeter.config import urls as addresses
+from genmeter.config import urls
 from genmeter.config.urls import Secret
 from genmeter.errors import StartError
 from tests.servers.clickhouse import ClickHouse
@@ -170,7 +170,7 @@ def test_the_server_can_be_reached_by_tls_and_must_be_who_it_says(
 
 def clickhouse_url(port: int, database: str) -> Any:
     """An address by TLS."""
-    return addresses.clickhouse(f"https://{USER}@127.0.0.1:{port}/{database}")
+    return urls.clickhouse(f"https://{USER}@127.0.0.1:{port}/{database}")
 
 
 def test_a_user_without_the_rights_is_told_in_one_line(

@@ -51,7 +51,7 @@ def service_on(cluster: Cluster, folder: Path, **changes: Any) -> Iterator[Runni
 def settled(service: Running) -> None:
     """Wait until every server is known to be well."""
     members = service.service.store._engine._members  # type: ignore[attr-defined]
-    soon(lambda: all(m.state.name == "WELL" for m in members), "all servers are well")
+    soon(lambda: all(m.state.name == "HEALTHY" for m in members), "all servers are well")
 
 
 def total(client: Client, **params: Any) -> int:

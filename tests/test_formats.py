@@ -51,7 +51,7 @@ LINES = {
 def test_rows_in_every_format(name: str, some: bool) -> None:
     format_ = FORMATS[name]
     writer = Checked(format_.rows(["jobid", "code"], {"q": 1}))
-    body = b"".join(writer.take(text) for text in (LINES[format_.kind] if some else []))
+    body = b"".join(writer.take(text) for text in (LINES[format_.line_format] if some else []))
     body += writer.end({"has_more": False})
     assert writer.sha256 == hashlib.sha256(body).hexdigest()
     assert writer.rows == (3 if some else 0)

@@ -9,8 +9,7 @@ import pytest
 from genmeter.errors import EngineError
 from genmeter.query.selection import Selection
 from genmeter.storage.shards import Run
-from genmeter.storage.sql import aggregates as sql_figures
-from genmeter.storage.sql import rows as sql_selection
+from genmeter.storage.sql import aggregates, rows
 from tests.support import Running, running
 
 pytestmark = pytest.mark.own_engine
@@ -22,7 +21,7 @@ QUERY = "/v2/account/stats/query"
 def under_way(service: Running) -> int:
     """How many endless statements the engine works on."""
     everywhere = Selection(account=None, start_ms=0, end_ms=1, timezone="UTC")
-    run = Run(now_ms=0, oldest_ms=0, mark="count")
+    run = Run(now_ms=0, oldest_ms=0, query_id="count")
     text = "SELECT count() FROM system.processes WHERE query LIKE '%system.numb%' AND query NOT "
     answers = service.service.shards.ask(everywhere, run, lambda _: f"{text} LIKE '%processes%'")
     return sum(map(int, answers))
@@ -39,14 +38,14 @@ def wait_for(service: Running, number: int) -> None:
 @pytest.fixture
 def endless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every question about figures and rows takes for ever."""
-    monkeypatch.setattr(sql_figures, "figures", lambda *_, **__: ENDLESS)
-    monkeypatch.setattr(sql_selection, "counts", lambda *_, **__: ENDLESS)
+    monkeypatch.setattr(aggregates, "figures", lambda *_, **__: ENDLESS)
+    monkeypatch.setattr(rows, "step_counts", lambda *_, **__: ENDLESS)
 
 
 def test_a_question_that_was_ended_between_two_statements_begins_no_more(service: Running) -> None:
     shards = service.service.shards
     mine = Selection(account="a", start_ms=0, end_ms=1, timezone="UTC")
-    run = Run(now_ms=0, oldest_ms=0, mark="between")
+    run = Run(now_ms=0, oldest_ms=0, query_id="between")
     assert shards.ask(mine, run, lambda _: "SELECT 1") == [b"1\n"]
     shards.stop(run)
     with pytest.raises(EngineError, match="nobody waits"):
@@ -77,7 +76,7 @@ def test_a_question_that_needs_too_much_memory_is_told_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hungry = "SELECT length(groupArray(number)) FROM (SELECT number FROM numbers(300000000))"
-    monkeypatch.setattr(sql_figures, "figures", lambda *_, **__: hungry)
+    monkeypatch.setattr(aggregates, "figures", lambda *_, **__: hungry)
     with running(tmp_path / "data", engine_memory_mb=256) as service:
         answer = service.client().http.get(QUERY)
         assert answer.status_code == 422, answer.text

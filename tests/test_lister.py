@@ -7,14 +7,14 @@ import pytest
 
 from genmeter.clock import DAY_MS
 from genmeter.errors import EngineError
-from genmeter.execution.pages import Lister, _rows
-from genmeter.query.listing import Listing
-from genmeter.query.row_text import Kind, place_of
+from genmeter.execution.pages import Pager, _rows
+from genmeter.query.listing import RowsQuery
+from genmeter.query.row_text import LineFormat, position_of
 from genmeter.query.selection import Filter, Pattern, Selection
 from genmeter.storage.shards import Make, Run, Shards
 from tests.support import NOON_MS, Running, job
 
-LISTING = Listing(selection=Selection(account="a", start_ms=0, end_ms=9, timezone="UTC"))
+LISTING = RowsQuery(selection=Selection(account="a", start_ms=0, end_ms=9, timezone="UTC"))
 
 
 class Counted:
@@ -33,21 +33,21 @@ class Counted:
         return self._shards.lines(selection, run, make)
 
 
-ROWS: dict[Kind, bytes] = {
+ROWS: dict[LineFormat, bytes] = {
     "json": b',{"timestamp":"2026-02-13T10:30:00.000Z","bot":"kling","jobid":"j"}\n',
     "csv": b'"2026-02-13T10:30:00.000Z","kling","j","c","e","s","f",1,2,"m","",,"",""\n',
     "tsv": b"1770978600000\tkling\tj\tc\te\ts\tf\t1\t2\tm\t\t\t\t\n",
 }
 
 
-@pytest.mark.parametrize("kind", list(ROWS))
-def test_whole_rows_pass_and_blank_lines_go(kind: Kind) -> None:
-    row = ROWS[kind]
-    assert _rows(row + b"\n" + row + b"\n", kind, LISTING) == row + row
-    assert _rows(b"", kind, LISTING) == b""
+@pytest.mark.parametrize("line_format", list(ROWS))
+def test_whole_rows_pass_and_blank_lines_go(line_format: LineFormat) -> None:
+    row = ROWS[line_format]
+    assert _rows(row + b"\n" + row + b"\n", line_format, LISTING) == row + row
+    assert _rows(b"", line_format, LISTING) == b""
 
 
-@pytest.mark.parametrize("kind", list(ROWS))
+@pytest.mark.parametrize("line_format", list(ROWS))
 @pytest.mark.parametrize(
     "end",
     [
@@ -56,16 +56,16 @@ def test_whole_rows_pass_and_blank_lines_go(kind: Kind) -> None:
         b"\t\n",
     ],
 )
-def test_an_error_behind_rows_is_no_row(kind: Kind, end: bytes) -> None:
+def test_an_error_behind_rows_is_no_row(line_format: LineFormat, end: bytes) -> None:
     with pytest.raises(EngineError, match="broke off"):
-        _rows(ROWS[kind] + end, kind, LISTING)
+        _rows(ROWS[line_format] + end, line_format, LISTING)
 
 
-@pytest.mark.parametrize("kind", list(ROWS))
-def test_a_row_that_is_cut_is_no_row(kind: Kind) -> None:
-    for size in range(1, len(ROWS[kind])):
+@pytest.mark.parametrize("line_format", list(ROWS))
+def test_a_row_that_is_cut_is_no_row(line_format: LineFormat) -> None:
+    for size in range(1, len(ROWS[line_format])):
         with pytest.raises(EngineError, match="broke off"):
-            _rows(ROWS[kind] + ROWS[kind][:size], kind, LISTING)
+            _rows(ROWS[line_format] + ROWS[line_format][:size], line_format, LISTING)
 
 
 @pytest.mark.engines("embedded", "server", "cluster")
@@ -89,11 +89,11 @@ def test_a_whole_range_is_its_slices(service: Running, newest_first: bool, accou
         timezone="UTC",
         filters=(Filter(dimension="config", patterns=(Pattern("exact", first.account),)),),
     )
-    listing = Listing(selection=selection, newest_first=newest_first)
-    run = Run(now_ms=NOON_MS, oldest_ms=0, mark="slices")
+    listing = RowsQuery(selection=selection, newest_first=newest_first)
+    run = Run(now_ms=NOON_MS, oldest_ms=0, query_id="slices")
 
     def rows(slice_rows: int) -> list[bytes]:
-        lister = Lister(service.service.shards, slice_rows=slice_rows)
+        lister = Pager(service.service.shards, slice_rows=slice_rows)
         return list(lister.rows(listing, "tsv", run))
 
     (whole,) = rows(1000)
@@ -122,11 +122,11 @@ def test_pages_hold_the_rows_however_far_apart_these_are(
     selection = Selection(
         account=client.account, start_ms=moments[-1], end_ms=NOON_MS, timezone="UTC"
     )
-    lister = Lister(service.service.shards)
-    listing = Listing(selection=selection, newest_first=newest_first, limit=limit)
+    lister = Pager(service.service.shards)
+    listing = RowsQuery(selection=selection, newest_first=newest_first, limit=limit)
     found: list[bytes] = []
     while True:
-        pages = lister.rows(listing, "tsv", Run(now_ms=NOON_MS, oldest_ms=0, mark="pages"))
+        pages = lister.rows(listing, "tsv", Run(now_ms=NOON_MS, oldest_ms=0, query_id="pages"))
         try:
             while True:
                 found += next(pages).splitlines(keepends=True)
@@ -138,7 +138,7 @@ def test_pages_hold_the_rows_however_far_apart_these_are(
         listing = msgspec.structs.replace(listing, after=after)
     assert sorted(found) == sorted({*found})
     assert len(found) == len(moments)
-    places = [place_of("tsv", line, selection).ordinal for line in found]
+    places = [position_of("tsv", line, selection).ordinal for line in found]
     assert places == sorted(places, reverse=not newest_first)
 
 
@@ -147,14 +147,14 @@ def test_a_page_after_another_is_one_statement(service: Running) -> None:
     client = service.client()
     client.record(*(job(NOON_MS - n * 1000, jobid=f"{n:03}") for n in range(200)))
     shards = Counted(service.service.shards)
-    lister = Lister(shards)  # type: ignore[arg-type]
+    lister = Pager(shards)  # type: ignore[arg-type]
     selection = Selection(
         account=client.account, start_ms=NOON_MS - 39_000, end_ms=NOON_MS + 1, timezone="UTC"
     )
-    listing = Listing(selection=selection, limit=10)
+    listing = RowsQuery(selection=selection, limit=10)
     for most in (2, 1, 1, 1):  # the last of them is where the range ends
         shards.statements = 0
-        pages = lister.rows(listing, "tsv", Run(now_ms=NOON_MS, oldest_ms=0, mark="pages"))
+        pages = lister.rows(listing, "tsv", Run(now_ms=NOON_MS, oldest_ms=0, query_id="pages"))
         try:
             while True:
                 next(pages)

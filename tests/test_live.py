@@ -14,7 +14,7 @@ import pytest
 from zstandard import ZstdDecompressor
 
 from genmeter.clock import now_ms
-from genmeter.execution import feed as live
+from genmeter.execution import feed
 from tests.support import NOON_MS, Client, Process, Running, job, new_token
 
 pytestmark = pytest.mark.engines("embedded", "cluster")
@@ -183,7 +183,7 @@ def test_a_compressed_stream_is_not_held_back(client: Client, coding: str) -> No
 def test_a_silent_stream_says_that_it_is_alive(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(feed, "HEARTBEAT_S", 0.05)
     with client.http.stream("GET", PATH) as response:
         lines = response.iter_lines()
         assert next(line for line in lines if line.startswith(":")) == ": nothing new"

@@ -17,8 +17,8 @@ from hypothesis.stateful import (
 )
 
 from genmeter.clock import DAY_MS, iso
-from genmeter.execution.aggregator import Analyst
-from genmeter.execution.catalog import Inventory, Limits, Meta
+from genmeter.execution.aggregator import Aggregator
+from genmeter.execution.catalog import Catalog, Meta, QueryLimits
 from genmeter.model.record import Row
 from genmeter.query.selection import Filter, Pattern, Selection
 from genmeter.storage.shards import Run, Shards
@@ -31,19 +31,19 @@ BOTH = (Filter(dimension="account", patterns=(Pattern("exact", "acme"), Pattern(
 MOMENTS = (0, 6_999, 7_000, DAY_MS - 1)
 
 
-def inventory(engine: Hooked, store: Store) -> Inventory:
-    shards = Shards(engine, store.settled, memory_mb=1000)
-    limits = Limits(days=400, groups=1000, seconds=30)
-    return Inventory(Analyst(shards, most_groups=1000), shards, limits, 0)
+def inventory(engine: Hooked, store: Store) -> Catalog:
+    shards = Shards(engine, store.duplicates, memory_mb=1000)
+    limits = QueryLimits(days=400, groups=1000, seconds=30)
+    return Catalog(Aggregator(shards, most_groups=1000), shards, limits, 0)
 
 
-def meta(there: Inventory, store: Store, account: str | None, now_ms: int) -> Meta:
+def meta(there: Catalog, store: Store, account: str | None, now_ms: int) -> Meta:
     """What there is of an account, or of both."""
     chosen = Selection(
         account=account, accounts=() if account else BOTH,
         start_ms=0, end_ms=now_ms + DAY_MS, timezone="UTC",
     )  # fmt: skip
-    run = Run(now_ms=now_ms, oldest_ms=store.oldest_ms(now_ms), mark="q1")
+    run = Run(now_ms=now_ms, oldest_ms=store.oldest_ms(now_ms), query_id="q1")
     return there.meta(chosen, run, store.state(account))
 
 

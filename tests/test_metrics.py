@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genmeter.execution import groups as figures
+from genmeter.execution import groups
 from genmeter.query import metrics
 
 NOTHING = dict.fromkeys(
@@ -48,10 +48,10 @@ def test_a_percentile_is_what_fewer_than_the_rest_exceed(
 ) -> None:
     names = [f"p{level // 100}.{level % 100:02d}" for level in levels]
     counted = [(msec, durations.count(msec)) for msec in set(durations)]
-    found = figures.percentiles(counted, names)
+    found = groups.percentiles(counted, names)
     ascending = sorted(durations)
     for name, level in zip(names, levels, strict=True):
-        at = metrics.place(level, len(durations))
+        at = metrics.rank(level, len(durations))
         assert found[name] == ascending[at]
         after = len(durations) - at - 1
         assert after * 10_000 < (10_000 - level) * len(durations)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genmeter.clock import to_ms
-from genmeter.query import buckets as periods
+from genmeter.query import buckets
 
 BERLIN = ZoneInfo("Europe/Berlin")
 HOUR = 3_600_000
@@ -26,50 +26,50 @@ def at(text: str) -> int:
 
 
 def test_the_days_on_which_clocks_change_have_23_and_25_hours() -> None:
-    spring = periods.edges(
+    spring = buckets.edges(
         at("2026-03-28T23:00:00+00:00"), at("2026-03-30T22:00:00+00:00"), "1d", BERLIN
     )
     assert [b - a for a, b in itertools.pairwise(spring)] == [23 * HOUR]
-    autumn = periods.edges(
+    autumn = buckets.edges(
         at("2026-10-24T22:00:00+00:00"), at("2026-10-26T23:00:00+00:00"), "1d", BERLIN
     )
     assert [b - a for a, b in itertools.pairwise(autumn)] == [25 * HOUR]
-    hours = periods.edges(autumn[0], autumn[1], "1h", BERLIN)
+    hours = buckets.edges(autumn[0], autumn[1], "1h", BERLIN)
     assert len(hours) == 25
 
 
 def test_short_intervals_begin_anew_at_midnight() -> None:
     howe = ZoneInfo("Australia/Lord_Howe")  # half an hour of summer time
-    day = periods.midnight(date(2026, 4, 5), howe)
-    following = periods.midnight(date(2026, 4, 6), howe)
+    day = buckets.midnight(date(2026, 4, 5), howe)
+    following = buckets.midnight(date(2026, 4, 6), howe)
     assert following - day == 24.5 * HOUR
-    hours = periods.edges(day, following + 1, "1h", howe)
+    hours = buckets.edges(day, following + 1, "1h", howe)
     assert hours[-2:] == [day + 24 * HOUR, following]
 
 
 def test_weeks_begin_on_mondays_and_months_on_firsts() -> None:
     start, end = at("2026-02-11T12:00:00+00:00"), at("2026-03-03T00:00:00+00:00")
     where = ZoneInfo("UTC")
-    weeks = [periods.local_iso(ms, where)[:10] for ms in periods.edges(start, end, "1w", where)]
+    weeks = [buckets.local_iso(ms, where)[:10] for ms in buckets.edges(start, end, "1w", where)]
     assert weeks == ["2026-02-09", "2026-02-16", "2026-02-23", "2026-03-02"]
-    months = [periods.local_iso(ms, where)[:10] for ms in periods.edges(start, end, "1mo", where)]
+    months = [buckets.local_iso(ms, where)[:10] for ms in buckets.edges(start, end, "1mo", where)]
     assert months == ["2026-02-01", "2026-03-01"]
 
 
 def test_a_day_that_never_was_is_no_bucket() -> None:
     apia = ZoneInfo("Pacific/Apia")  # had no 30 December 2011
-    edges = periods.edges(
-        periods.midnight(date(2011, 12, 29), apia),
-        periods.midnight(date(2012, 1, 1), apia),
+    edges = buckets.edges(
+        buckets.midnight(date(2011, 12, 29), apia),
+        buckets.midnight(date(2012, 1, 1), apia),
         "1d",
         apia,
     )
-    assert [periods.local_iso(ms, apia)[:10] for ms in edges] == ["2011-12-29", "2011-12-31"]
+    assert [buckets.local_iso(ms, apia)[:10] for ms in edges] == ["2011-12-29", "2011-12-31"]
 
 
 @given(
     st.sampled_from(ZONES),
-    st.sampled_from(list(periods.INTERVALS)),
+    st.sampled_from(list(buckets.INTERVALS)),
     st.datetimes(datetime(1990, 1, 1), datetime(2035, 1, 1)),
     st.integers(1, 5000),
 )
@@ -79,18 +79,18 @@ def test_buckets_are_ascending_and_cover_the_range(
     where = ZoneInfo(name)
     start = to_ms(begin.replace(tzinfo=UTC))
     end = start + minutes * 60_000
-    edges = periods.edges(start, end, interval, where)
+    edges = buckets.edges(start, end, interval, where)
     assert edges[0] <= start
     assert all(a < b for a, b in itertools.pairwise(edges))
     assert all(start < edge < end for edge in edges[1:])
-    longest = periods.INTERVALS[interval] + (25 * HOUR if interval == "1mo" else HOUR)
+    longest = buckets.INTERVALS[interval] + (25 * HOUR if interval == "1mo" else HOUR)
     assert all(b - a <= longest for a, b in zip([*edges, end], edges[1:], strict=False))
-    assert len(periods.edges(start, end, periods.auto(start, end, where), where)) <= 200
+    assert len(buckets.edges(start, end, buckets.auto(start, end, where), where)) <= 200
 
 
 @given(
     st.sampled_from(ZONES),
-    st.sampled_from(list(periods.INTERVALS)),
+    st.sampled_from(list(buckets.INTERVALS)),
     st.datetimes(datetime(1990, 1, 1), datetime(2035, 1, 1)),
     st.one_of(st.integers(1, 5000), st.integers(1, 400 * 24 * 60)),
     st.data(),
@@ -103,8 +103,8 @@ def test_a_bucket_has_the_number_of_its_edge(
     end = start + minutes * 60_000
     if minutes > 20_000 and interval in ("1m", "5m"):
         return
-    edges = periods.edges(start, end, interval, where)
-    length, shifts = periods.numbering(edges, end)
+    edges = buckets.edges(start, end, interval, where)
+    length, shifts = buckets.numbering(edges, end)
     near = st.sampled_from([*edges, end]).flatmap(lambda ms: st.integers(ms - 2, ms + 1))
     moments = st.one_of(near, st.integers(start, end - 1))
     for ms in data.draw(st.lists(moments.filter(lambda ms: edges[0] <= ms < end), max_size=30)):
@@ -127,7 +127,7 @@ def test_a_bucket_has_the_number_of_its_edge(
 )
 def test_numbers_of_buckets_of_odd_lengths(lengths: list[int], numbers: str) -> None:
     edges = [0, *itertools.accumulate(lengths)]
-    length, shifts = periods.numbering(edges[:-1], edges[-1])
+    length, shifts = buckets.numbering(edges[:-1], edges[-1])
     found = [
         (ms + sum(by_ms for at_ms, by_ms in shifts if ms >= at_ms)) // length
         for ms in range(edges[-1])
@@ -145,11 +145,11 @@ def test_before_whole_days_are_as_many_whole_days(name: str, first: date, days: 
     last = first + timedelta(days)
     if first.day == last.day == 1:
         return
-    start, end = periods.midnight(first, where), periods.midnight(last, where)
+    start, end = buckets.midnight(first, where), buckets.midnight(last, where)
     if start == end:  # the day Samoa left out
         return
-    before = periods.before(start, end, where)
-    assert before == (periods.midnight(first - timedelta(days), where), start)
+    before = buckets.before(start, end, where)
+    assert before == (buckets.midnight(first - timedelta(days), where), start)
 
 
 @pytest.mark.parametrize(
@@ -162,16 +162,16 @@ def test_before_whole_days_are_as_many_whole_days(name: str, first: date, days: 
     ],
 )
 def test_the_period_before(start: str, end: str, before: str) -> None:
-    assert periods.before(at(start), at(end), BERLIN) == (at(before), at(start))
+    assert buckets.before(at(start), at(end), BERLIN) == (at(before), at(start))
 
 
 def test_times_are_written_with_the_offset_of_their_zone() -> None:
     moment = at("2026-07-01T10:20:30.045+00:00")
-    assert periods.local_iso(moment, BERLIN) == "2026-07-01T12:20:30.045+02:00"
-    assert periods.local_iso(moment, ZoneInfo("UTC")) == "2026-07-01T10:20:30.045Z"
+    assert buckets.local_iso(moment, BERLIN) == "2026-07-01T12:20:30.045+02:00"
+    assert buckets.local_iso(moment, ZoneInfo("UTC")) == "2026-07-01T10:20:30.045Z"
 
 
 @pytest.mark.parametrize("name", ["", "Mars", "../etc/passwd", "europe/berlin", "/UTC"])
 def test_a_zone_that_is_none_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="IANA"):
-        periods.zone(name)
+        buckets.zone(name)

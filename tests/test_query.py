@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from genmeter.errors import BadRequestError, ForbiddenError
 from genmeter.model.bots import BOTS
-from genmeter.query.stats import Question, parse
+from genmeter.query.stats import StatsQuery, parse
 
 NOW = 1_770_978_600_000  # 2026-02-13T10:30:00.000Z
 MIDNIGHT = 1_770_940_800_000
@@ -16,7 +16,7 @@ DAY = 86_400_000
 Pair = tuple[str, str]
 
 
-def ask(*params: Pair, admin: bool = False, now: int = NOW) -> Question:
+def ask(*params: Pair, admin: bool = False, now: int = NOW) -> StatsQuery:
     return parse(params, account="acme", any_account=admin, now_ms=now)
 
 
@@ -28,7 +28,7 @@ def faults(*params: Pair) -> list[str]:
 
 @pytest.mark.parametrize("bot", BOTS)
 def test_c2_each_of_the_eleven_bots_can_be_asked_for(bot: str) -> None:
-    assert ask(("bot", bot)) == Question(account="acme", bot=bot, date="2026-02-13")
+    assert ask(("bot", bot)) == StatsQuery(account="acme", bot=bot, date="2026-02-13")
 
 
 def test_c2_bot_is_required_and_the_message_names_what_is_allowed() -> None:
@@ -80,7 +80,7 @@ def test_c3_any_other_form_of_a_date_is_a_fault(date: str) -> None:
 
 @pytest.mark.parametrize("limit", [1, 2, 49_999, 50_000])
 def test_c4_a_limit_goes_from_1_to_50000(limit: int) -> None:
-    expected = Question(account="acme", bot="kling", limit=limit)
+    expected = StatsQuery(account="acme", bot="kling", limit=limit)
     assert ask(("bot", "kling"), ("limit", str(limit))) == expected
 
 
@@ -101,7 +101,7 @@ def test_c4_any_other_limit_is_a_fault(limit: str) -> None:
 def test_c4_with_a_limit_the_date_is_not_even_looked_at(dates: list[str]) -> None:
     params = [("bot", "kling"), *(("date", date) for date in dates), ("limit", "7")]
     for given_ in (params, params[::-1]):
-        assert ask(*given_) == Question(account="acme", bot="kling", limit=7)
+        assert ask(*given_) == StatsQuery(account="acme", bot="kling", limit=7)
 
 
 def test_c4_a_date_is_not_looked_at_beside_a_wrong_limit_either() -> None:

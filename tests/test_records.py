@@ -1,4 +1,4 @@
-"""Bytes -> rows and rejections (R1 to R6): fields, limits, timestamps, accounts."""
+"""Bytes -> rows and rejections (R1 to R6): fields, admission, timestamps, accounts."""
 
 import json
 from datetime import datetime, timedelta, timezone
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genmeter.errors import BadRequestError
-from genmeter.ingest.decode import Decoded, Limits, decode
+from genmeter.ingest.decode import Admission, Decoded, decode
 from genmeter.model.bots import BOTS
 from genmeter.model.record import Row, retention_edge_ms
 
@@ -25,8 +25,10 @@ COLUMNS: Final = {"captchaProviders": "captcha_providers"}
 
 
 def read(body: bytes, *, lines: bool = False, admin: bool = False, oldest: int = OLDEST) -> Decoded:
-    limits = Limits(account="acme", any_account=admin, now_ms=NOW, oldest_ms=oldest)
-    return decode(body, lines=lines, limits=limits, new_jobid=lambda ms, a, bot: f"{ms}/{a}/{bot}")
+    admission = Admission(account="acme", any_account=admin, now_ms=NOW, oldest_ms=oldest)
+    return decode(
+        body, lines=lines, admission=admission, new_jobid=lambda ms, a, bot: f"{ms}/{a}/{bot}"
+    )
 
 
 def in_all_forms(admin: bool, oldest: int, fields: dict[str, Any]) -> Decoded:

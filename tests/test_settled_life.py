@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 
 from genmeter.clock import DAY_MS
 from genmeter.model.record import Row
-from genmeter.storage import duplicates as settled
+from genmeter.storage import duplicates
 from genmeter.storage.duplicates import Plan
 from genmeter.storage.sql import base as sql
 from genmeter.storage.sql import maintenance
@@ -91,7 +91,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(account=st.sampled_from(ACCOUNTS))
     def plan(self, account: str) -> None:
-        plan = self.store.settled.plan(account.__eq__, FIRST, END, self.now_ms)
+        plan = self.store.duplicates.plan(account.__eq__, FIRST, END, self.now_ms)
         self.under_way.append((account, plan))
 
     @precondition(lambda self: self.under_way)
@@ -104,16 +104,16 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def what_is_settled_is_there_once(self) -> None:
-        doubled = set()
+        duplicated_days = set()
         span = sql.Span(accounts=ACCOUNTS, start_ms=FIRST, end_ms=END)
-        for line in self.engine.fetch(maintenance.doubled(span)).decode().splitlines():
+        for line in self.engine.fetch(maintenance.duplicated_days(span)).decode().splitlines():
             account, day = line.split("\t")
-            doubled.add((account, int(day)))
+            duplicated_days.add((account, int(day)))
         for account in ACCOUNTS:
-            pieces = self.store.settled.plan(account.__eq__, FIRST, END, self.now_ms).pieces
+            pieces = self.store.duplicates.plan(account.__eq__, FIRST, END, self.now_ms).pieces
             for piece in pieces:
                 for number in range(piece.start_ms // DAY_MS, piece.end_ms // DAY_MS):
-                    assert not (piece.settled and (account, number) in doubled)
+                    assert not (piece.deduplicated and (account, number) in duplicated_days)
 
     def teardown(self) -> None:
         """When all has come to rest everything gets settled."""
@@ -122,8 +122,8 @@ class Life(RuleBasedStateMachine):
         self.now_ms = END
         self.merge()
         self.check()
-        plan = self.store.settled.plan(lambda _: True, FIRST, END, self.now_ms)
-        assert [piece.settled for piece in plan.pieces] == [True]
+        plan = self.store.duplicates.plan(lambda _: True, FIRST, END, self.now_ms)
+        assert [piece.deduplicated for piece in plan.pieces] == [True]
         assert self.engine.number(sql.source(["neg_ms"], OURS, plan.pieces)) == len(self.model)
 
 
@@ -132,7 +132,7 @@ class Life(RuleBasedStateMachine):
 def test_whatever_happens_what_is_settled_is_there_once(
     service: Running, monkeypatch: pytest.MonkeyPatch, names: int
 ) -> None:
-    monkeypatch.setattr(settled, "MAX_NAMES", names)
+    monkeypatch.setattr(duplicates, "MAX_NAMES", names)
     limits = settings(
         max_examples=12, stateful_step_count=15, deadline=None,
         suppress_health_check=[HealthCheck.too_slow],

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from genmeter.clock import DAY_MS
 from genmeter.config.urls import Secret
-from genmeter.ingest.decode import Limits, decode
-from genmeter.query.stats import Question
+from genmeter.ingest.decode import Admission, decode
+from genmeter.query.stats import StatsQuery
 from genmeter.storage.engine.cluster import ClickHouse
 from genmeter.storage.store import Store
 from tests.servers.cluster import NAME, Cluster
@@ -30,9 +30,9 @@ def store(cluster: Cluster, database: str, shards: int) -> tuple[ClickHouse, Sto
 
 def insert(into: Store, *records: dict[str, object]) -> None:
     """Store records on the shards they belong to."""
-    limits = Limits(account="nobody", any_account=True, now_ms=NOON_MS, oldest_ms=0)
+    limits = Admission(account="nobody", any_account=True, now_ms=NOON_MS, oldest_ms=0)
     lines = b"\n".join(json.dumps(record).encode() for record in records)
-    for row in decode(lines, lines=True, limits=limits, new_jobid=lambda *_: "").rows:
+    for row in decode(lines, lines=True, admission=limits, new_jobid=lambda *_: "").rows:
         into.insert([row], NOON_MS, into.shard(row.account))
 
 
@@ -42,7 +42,7 @@ def answers(of: Store) -> dict[str, list[bytes]]:
         account: [
             part
             for part in of.answer(
-                Question(account=account, bot="google-flow", limit=50_000), NOON_MS
+                StatsQuery(account=account, bot="google-flow", limit=50_000), NOON_MS
             )
             if isinstance(part, bytes)
         ]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genmeter.model.bots import BOTS, fields
-from genmeter.query.stats import Question
+from genmeter.query.stats import StatsQuery
 from genmeter.storage import schema
 from genmeter.storage.engine import base
 from genmeter.storage.sql import base as sql
@@ -124,29 +124,29 @@ def literals(statement: str) -> tuple[str, list[str]]:
 
 
 def test_c10_the_answer_of_google_flow_with_limit_and_config_is_this_statement() -> None:
-    question = Question(account="acme", bot="google-flow", limit=1000, config="o'b@c+d:é \\ x")
+    question = StatsQuery(account="acme", bot="google-flow", limit=1000, config="o'b@c+d:é \\ x")
     assert stats.answer(question, oldest_ms=5, max_neg_ms=-7) == golden(FLOW)
 
 
 def test_c3_the_answer_of_kling_for_a_day_is_this_statement() -> None:
-    question = Question(account="acme", bot="kling", date="2026-02-13")
+    question = StatsQuery(account="acme", bot="kling", date="2026-02-13")
     assert stats.answer(question, oldest_ms=MIDNIGHT - 1) == golden(KLING)
 
 
 def test_c4_the_answer_of_runwayml_without_a_bound_is_this_statement() -> None:
-    question = Question(account="acme", bot="runwayml", limit=50_000)
+    question = StatsQuery(account="acme", bot="runwayml", limit=50_000)
     assert stats.answer(question, oldest_ms=0) == golden(RUNWAYML)
 
 
 def test_c22_a_day_is_cut_off_at_the_edge_of_retention() -> None:
-    question = Question(account="acme", bot="kling", date="2026-02-13")
+    question = StatsQuery(account="acme", bot="kling", date="2026-02-13")
     assert stats.answer(question, oldest_ms=NOON) == golden(KLING).replace(
         "neg_ms <= -1770940800000", f"neg_ms <= -{NOON}"
     )
 
 
 def test_c4_the_bound_of_a_limit_is_searched_with_this_statement() -> None:
-    question = Question(account="acme", bot="kling", limit=100, config="c")
+    question = StatsQuery(account="acme", bot="kling", limit=100, config="c")
     searched = (
         "SELECT neg_ms FROM records WHERE account = 'acme' AND bot = 'kling' AND neg_ms <= {} "
         "AND config = 'c' ORDER BY neg_ms LIMIT 1 OFFSET 105"
@@ -194,8 +194,8 @@ def test_c23_each_condition_of_a_question_starts_with_the_account(
     account: str, config: str | None, bot: str, of_day: bool, bound: int | None
 ) -> None:
     day, limit = ("2026-02-13", None) if of_day else (None, 9)
-    question = Question(account=account, bot=bot, date=day, limit=limit, config=config)
-    tame = Question(account="a", bot=bot, date=day, limit=limit, config=config and "c")
+    question = StatsQuery(account=account, bot=bot, date=day, limit=limit, config=config)
+    tame = StatsQuery(account="a", bot=bot, date=day, limit=limit, config=config and "c")
     for statement, plain in (
         (
             stats.answer(question, oldest_ms=7, max_neg_ms=bound),
@@ -221,14 +221,14 @@ def test_c23_each_condition_of_a_question_starts_with_the_account(
 
 def test_c8_an_answer_merges_equal_records_and_is_newest_first() -> None:
     for bot in BOTS:
-        text, _ = literals(stats.answer(Question(account="a", bot=bot, limit=9), oldest_ms=0))
+        text, _ = literals(stats.answer(StatsQuery(account="a", bot=bot, limit=9), oldest_ms=0))
         assert text.count("FROM records ") == text.count("FROM records FINAL WHERE") == 1  # R6
         assert text.endswith(" ORDER BY neg_ms, jobid DESC LIMIT 9")
 
 
 def test_c10_the_keys_of_each_bots_rows_are_in_order() -> None:
     for bot in BOTS:
-        statement = stats.answer(Question(account="a", bot=bot, limit=1), oldest_ms=0)
+        statement = stats.answer(StatsQuery(account="a", bot=bot, limit=1), oldest_ms=0)
         keys = re.findall(r'"(\w+)":', statement)
         assert keys == [field.key for field in fields(bot)]
 
@@ -302,14 +302,14 @@ def test_r6_a_migration_compares_by_the_text_that_is_carried() -> None:
 
 
 def test_r6_a_settled_time_is_read_without_final() -> None:
-    piece = sql.Piece(start_ms=5, end_ms=NOON, settled=True)
+    piece = sql.TimeSlice(start_ms=5, end_ms=NOON, deduplicated=True)
     assert sql.source(["bot", "msec"], "account = 'a' OR account = 'b'", [piece]) == (
         f"records WHERE neg_ms <= -5 AND neg_ms > -{NOON} AND (account = 'a' OR account = 'b')"
     )
 
 
 def test_r6_a_time_that_is_not_settled_is_read_with_final() -> None:
-    piece = sql.Piece(start_ms=5, end_ms=NOON, settled=False)
+    piece = sql.TimeSlice(start_ms=5, end_ms=NOON, deduplicated=False)
     assert sql.source(["bot", "msec"], "account = 'a'", [piece]) == (
         f"records FINAL WHERE neg_ms <= -5 AND neg_ms > -{NOON} AND (account = 'a')"
     )
@@ -317,9 +317,9 @@ def test_r6_a_time_that_is_not_settled_is_read_with_final() -> None:
 
 def test_r6_a_time_that_is_settled_in_part_is_read_piece_by_piece() -> None:
     pieces = [
-        sql.Piece(start_ms=0, end_ms=5, settled=True),
-        sql.Piece(start_ms=5, end_ms=7, settled=False),
-        sql.Piece(start_ms=7, end_ms=9, settled=True),
+        sql.TimeSlice(start_ms=0, end_ms=5, deduplicated=True),
+        sql.TimeSlice(start_ms=5, end_ms=7, deduplicated=False),
+        sql.TimeSlice(start_ms=7, end_ms=9, deduplicated=True),
     ]
     assert sql.source(iter(["bot", "msec"]), "account = 'a'", pieces) == (
         "(SELECT bot, msec FROM records WHERE neg_ms <= 0 AND neg_ms > -5 AND (account = 'a') "
@@ -334,18 +334,18 @@ GENTLY = "SETTINGS max_threads = 1, max_block_size = 8192, use_uncompressed_cach
 
 
 def test_a_check_counts_all_accounts_or_those_it_names() -> None:
-    assert maintenance.counts(5, 7) == (
+    assert maintenance.account_counts(5, 7) == (
         "SELECT * FROM (SELECT account, count() FROM records WHERE neg_ms <= -5 AND neg_ms > -7 "
         f"GROUP BY account ORDER BY account {GENTLY})"
     )
-    assert maintenance.counts(5, 7, ["a", "o'b"]) == (
+    assert maintenance.account_counts(5, 7, ["a", "o'b"]) == (
         "SELECT * FROM (SELECT account, count() FROM records WHERE account IN ('a', 'o\\'b') AND "
         f"neg_ms <= -5 AND neg_ms > -7 GROUP BY account ORDER BY account {GENTLY})"
     )
 
 
 def test_a_check_compares_identities_within_days() -> None:
-    assert maintenance.doubled(SPAN) == (
+    assert maintenance.duplicated_days(SPAN) == (
         "SELECT account, day FROM (SELECT account, intDiv(-neg_ms, 86400000) AS day, "
         "count() AS stored, uniqExact(cityHash64(bot, neg_ms, jobid)) AS records FROM records "
         f"{MEANT.removeprefix('FROM records FINAL ')} GROUP BY account, day {GENTLY}) "

@@ -7,13 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genmeter.query import aggregation as analysis
-from genmeter.query import listing
+from genmeter.query import aggregation, listing
 from genmeter.query.parameters import Parameters
 from genmeter.query.selection import Asking
-from genmeter.storage.sql import aggregates as sql_figures
-from genmeter.storage.sql import rows as sql_selection
-from genmeter.storage.sql.base import Piece
+from genmeter.storage.sql import aggregates
+from genmeter.storage.sql import rows as sql_rows
+from genmeter.storage.sql.base import TimeSlice
 from tests.test_sql import literals
 
 NOW = 1_770_984_000_000  # 2026-02-13T12:00:00.000Z
@@ -21,21 +20,23 @@ ME = Asking(account="acme", any_account=False, now_ms=NOW, most_days=400)
 ADMIN = Asking(account="ops", any_account=True, now_ms=NOW, most_days=400)
 
 
-def analysed(given: dict[str, Any] | None = None, asking: Asking = ME) -> analysis.Analysis:
+def analysed(
+    given: dict[str, Any] | None = None, asking: Asking = ME
+) -> aggregation.AggregateQuery:
     parameters = Parameters(
         {k: v if isinstance(v, list) else [v] for k, v in (given or {}).items()}
     )
-    found = analysis.parse(parameters, asking, most_groups=10_000)
+    found = aggregation.parse(parameters, asking, most_groups=10_000)
     parameters.end()
     return found
 
 
-def figures(wanted: analysis.Analysis, *sums: str, **more: Any) -> str:
+def figures(wanted: aggregation.AggregateQuery, *sums: str, **more: Any) -> str:
     percentiles = [name for name in sums if name[0] == "p" and name[1].isdigit()]
     counted = [name for name in sums if name not in percentiles]
     chosen = wanted.selection
-    whole = Piece(start_ms=chosen.start_ms, end_ms=chosen.end_ms, settled=False)
-    return sql_figures.figures(wanted, counted, percentiles, [whole], most=11, **more)
+    whole = TimeSlice(start_ms=chosen.start_ms, end_ms=chosen.end_ms, deduplicated=False)
+    return aggregates.figures(wanted, counted, percentiles, [whole], most=11, **more)
 
 
 DAY = "neg_ms <= -1770897660000 AND neg_ms > -1770984060000"
@@ -83,13 +84,13 @@ def test_an_admin_may_ask_about_several_accounts() -> None:
 def test_rows_go_on_after_a_place() -> None:
     parameters = Parameters({"limit": ["2"]})
     first = listing.parse(parameters, ME)
-    place = listing.Place(neg_ms=-9, jobid="j'1", bot="kling", account="acme")
+    place = listing.RowPosition(neg_ms=-9, jobid="j'1", bot="kling", account="acme")
     again = Parameters({"limit": ["2"], "cursor": [first.cursor(place)]})
     wanted = listing.parse(again, ME)
-    newest = sql_selection.part(wanted, bound=-5)
+    newest = sql_rows.part(wanted, bound=-5)
     assert (newest.start_ms, newest.end_ms) == (wanted.selection.start_ms, 10)
-    whole = Piece(start_ms=1, end_ms=10, settled=True)
-    text = sql_selection.rows(wanted, "tsv", [whole], most=3)
+    whole = TimeSlice(start_ms=1, end_ms=10, deduplicated=True)
+    text = sql_rows.rows(wanted, "tsv", [whole], most=3)
     assert text.partition(" FROM ")[2] == (
         "records WHERE neg_ms <= -1 AND neg_ms > -10 AND (account = 'acme' "
         "AND (neg_ms > -9 OR jobid < 'j\\'1' OR jobid = 'j\\'1' "
@@ -120,12 +121,12 @@ def test_arrivals_go_on_behind_a_record_of_some_accounts_or_of_all() -> None:
         "account, '\\t', bot, '\\t', toString(neg_ms), '\\t', jobid)), 1, 8))"
     )
     asked: dict[str, Any] = {"oldest_ms": 5, "after": (7, 8), "version": 9, "limit": 10}
-    statement = sql_selection.arrivals(["b", "a'"], **asked)
+    statement = sql_rows.arrivals(["b", "a'"], **asked)
     assert statement.startswith(f"SELECT version, {number} AS number, account, bot, concat(")
     assert statement.endswith(
         " FROM records WHERE account IN ('a\\'', 'b') "
         f"AND neg_ms <= -5 AND version >= 7 AND version <= 9 AND (version > 7 OR {number} > 8) "
         "ORDER BY version, number LIMIT 10"
     )
-    of_all = sql_selection.arrivals(None, **asked)
+    of_all = sql_rows.arrivals(None, **asked)
     assert of_all == statement.replace("account IN ('a\\'', 'b') AND ", "")

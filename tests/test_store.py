@@ -125,6 +125,6 @@ def test_every_month_of_an_insert_has_a_witness_on_other_replicas() -> None:
         for ms in (march - 1, march, march + 1, april - 1, april)
     ]  # fmt: skip
     store.insert(rows, april)
-    *_, witnesses = engine.insert.call_args.args
+    *_, replication_probes = engine.insert.call_args.args
     months = [rows[0], rows[3], rows[4]]  # of each month the last
-    assert witnesses == [maintenance.witness(row) for row in months]
+    assert replication_probes == [maintenance.replication_probe(row) for row in months]

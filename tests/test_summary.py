@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genmeter.clock import iso
-from genmeter.execution.summary import Summary, fold, percent, time_span
+from genmeter.execution.summary import Summary, percent, summarize, time_span
 from genmeter.model.bots import BOTS
 from genmeter.storage.tally import Group, Totals
 
@@ -163,7 +163,7 @@ def test_c11_to_c18_the_summary_is_that_of_its_rows(
         latest=iso(max(row["ms"] for row in rows)),
     )
     expected = by_hand(bot, rows)
-    found = encoded(fold(bot, totals))
+    found = encoded(summarize(bot, totals))
     assert list(found) == list(expected)
     assert {key: in_order(value) for key, value in found.items()} == expected
 
@@ -195,38 +195,38 @@ def test_c12_success_rate_is_rounded_half_up(part: int, whole: int, text: str) -
 
 def test_c12_only_2xx_is_success() -> None:
     for code, rate in {199: "0.0%", 200: "100.0%", 299: "100.0%", 300: "0.0%", 0: "0.0%"}.items():
-        assert fold("kling", of(group(code=code))).success_rate == rate
+        assert summarize("kling", of(group(code=code))).success_rate == rate
 
 
 @pytest.mark.parametrize(("msec", "rows", "mean"), [(1, 2, 1), (3, 2, 2), (4, 3, 1), (0, 9, 0)])
 def test_c13_avg_msec_is_rounded_half_up(msec: int, rows: int, mean: int) -> None:
-    assert fold("mureka", of(group(rows), msec=msec)).avg_msec == mean
+    assert summarize("mureka", of(group(rows), msec=msec)).avg_msec == mean
 
 
 def test_c13_avg_msec_is_exact_where_floats_are_not() -> None:
     rows = 2**30
     half = rows * (2**32 - 2) + rows // 2
-    assert fold("mureka", of(group(rows), msec=half)).avg_msec == 2**32 - 1
-    assert fold("mureka", of(group(rows), msec=half - 1)).avg_msec == 2**32 - 2
+    assert summarize("mureka", of(group(rows), msec=half)).avg_msec == 2**32 - 1
+    assert summarize("mureka", of(group(rows), msec=half - 1)).avg_msec == 2**32 - 2
 
 
 def test_c14_codes_are_in_numeric_order_and_others_by_count() -> None:
     groups = [group(1, code=n, config=c) for n, c in ((1000, "b"), (99, "a"), (200, "z"), (5, "z"))]
-    summary = fold("kling", of(*groups))
+    summary = summarize("kling", of(*groups))
     assert list(summary.by_code) == ["5", "99", "200", "1000"]
     assert list(summary.by_config.items()) == [("z", 2), ("a", 1), ("b", 1)]
 
 
 def test_c15_rows_without_a_model_are_not_in_by_model() -> None:
-    summary = encoded(fold("kling", of(group(24), group(2378, model="kling-v2-6"))))
+    summary = encoded(summarize("kling", of(group(24), group(2378, model="kling-v2-6"))))
     assert summary["by_model"] == {"kling-v2-6": 2378}
-    assert encoded(fold("kling", of(group())))["by_model"] == {}
-    assert "by_model" not in encoded(fold("midjourney", of(group(model="niji"))))
+    assert encoded(summarize("kling", of(group())))["by_model"] == {}
+    assert "by_model" not in encoded(summarize("midjourney", of(group(model="niji"))))
 
 
 def test_c16_every_occurrence_of_a_provider_counts() -> None:
     tried = [group(2, captcha_providers=" CapSolver ,2Captcha,CapSolver,, "), group(9)]
-    assert encoded(fold("google-flow", of(*tried)))["by_captcha_provider"] == {
+    assert encoded(summarize("google-flow", of(*tried)))["by_captcha_provider"] == {
         "CapSolver": 4, "2Captcha": 2,
     }  # fmt: skip
 
@@ -245,12 +245,12 @@ def test_c16_avg_captcha_retry_has_one_decimal_where_it_needs_one(
     groups = [group(1000), group(rows - more, captcha_retry=each)]
     if more:
         groups.append(group(more, captcha_retry=each + 1))
-    summary = fold("google-flow", of(*groups))
+    summary = summarize("google-flow", of(*groups))
     assert b'"avg_captcha_retry":' + text + b"," in msgspec.json.encode(summary)
 
 
 def test_c16_without_any_captcha_retry_there_is_no_mean() -> None:
-    assert "avg_captcha_retry" not in encoded(fold("google-flow", of(group(5))))
+    assert "avg_captcha_retry" not in encoded(summarize("google-flow", of(group(5))))
 
 
 def test_c17_lookup_has_the_tiers_and_skus_present() -> None:
@@ -259,7 +259,7 @@ def test_c17_lookup_has_the_tiers_and_skus_present() -> None:
         group(2),
         group(1, tier="PAYGATE_TIER_NEW", sku="G1_NEW"),
     ]
-    summary = encoded(fold("google-flow", of(*groups)))
+    summary = encoded(summarize("google-flow", of(*groups)))
     assert summary["by_tier"] == {"PAYGATE_TIER_TWO": 3, "(empty)": 2, "PAYGATE_TIER_NEW": 1}
     assert summary["lookup"] == {
         "tiers": {
@@ -319,7 +319,7 @@ def test_c11_a_summary_of_google_flow_as_its_bytes() -> None:
         msec=10,
         latest_ms=MORNING + 86_315_000,
     )
-    assert msgspec.json.encode(fold("google-flow", three)).decode() == (
+    assert msgspec.json.encode(summarize("google-flow", three)).decode() == (
         '{"from":"2026-02-13T00:00:03.000Z","to":"2026-02-13T23:58:38.000Z",'
         '"time_span":"23 hours 58 minutes","by_config":{"ops@example.com":3},"by_code":{"201":3},'
         '"by_endpoint":{"post-images":3},"by_status":{"Created":3},"success_rate":"100.0%",'

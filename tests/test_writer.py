@@ -28,14 +28,14 @@ class Sink:
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
         self.running = threading.Event()
-        self.go_on = threading.Event()
-        self.go_on.set()
+        self.resume = threading.Event()
+        self.resume.set()
         self.failing = False
 
     def __call__(self, batch: Sequence[Row], lane: int) -> None:
         """Store a batch."""
         self.running.set()
-        assert self.go_on.wait(30)
+        assert self.resume.wait(30)
         if self.failing:
             raise EngineError("no")
         self.batches.append([row.msec for row in batch])
@@ -53,7 +53,7 @@ async def waiting(writer: Writer, count: int) -> None:
 
 def test_requests_that_wait_go_together_in_their_order() -> None:
     sink = Sink()
-    sink.go_on.clear()
+    sink.resume.clear()
 
     async def main(writer: Writer) -> None:
         first = asyncio.create_task(writer.submit(rows(0)))
@@ -64,7 +64,7 @@ def test_requests_that_wait_go_together_in_their_order() -> None:
             await waiting(writer, n * 2)
         assert not any(task.done() for task in (first, *others))
         assert writer.stuck_s() > 0
-        sink.go_on.set()
+        sink.resume.set()
         await asyncio.gather(first, *others)
         assert writer.stuck_s() == 0
 
@@ -75,7 +75,7 @@ def test_requests_that_wait_go_together_in_their_order() -> None:
 
 def test_a_request_is_never_split_over_two_inserts() -> None:
     sink = Sink()
-    sink.go_on.clear()
+    sink.resume.clear()
 
     async def main(writer: Writer) -> None:
         tasks = [asyncio.create_task(writer.submit(rows(1)))]
@@ -84,7 +84,7 @@ def test_a_request_is_never_split_over_two_inserts() -> None:
         for number, content in enumerate((large, large, rows(1, 2)), 1):
             tasks.append(asyncio.create_task(writer.submit(content)))
             await waiting(writer, min(number, 2) * len(large) + 2 * (number == 3))
-        sink.go_on.set()
+        sink.resume.set()
         await asyncio.gather(*tasks)
 
     with Writer(sink, queue_rows=10 * BATCH_ROWS) as writer:
@@ -97,14 +97,14 @@ def test_who_was_answered_and_comes_back_goes_with_those_who_waited(
 ) -> None:
     monkeypatch.setattr("genmeter.ingest.writer.GATHER_S", 30.0)
     sink = Sink()
-    sink.go_on.clear()
+    sink.resume.clear()
 
     async def main(writer: Writer) -> None:
         first = asyncio.create_task(writer.submit(rows(0)))
         await sink.until_running()
         waits = asyncio.create_task(writer.submit(rows(1)))
         await waiting(writer, 1)
-        sink.go_on.set()
+        sink.resume.set()
         await first
         await asyncio.sleep(0.1)  # enough for an INSERT that would not wait
         await asyncio.gather(waits, writer.submit(rows(2)))
@@ -116,14 +116,14 @@ def test_who_was_answered_and_comes_back_goes_with_those_who_waited(
 
 def test_nobody_waits_for_long_for_those_who_do_not_come_back() -> None:
     sink = Sink()
-    sink.go_on.clear()
+    sink.resume.clear()
 
     async def main(writer: Writer) -> None:
         tasks = [asyncio.create_task(writer.submit(rows(0)))]
         await sink.until_running()
         tasks += [asyncio.create_task(writer.submit(rows(n))) for n in (1, 2)]
         await waiting(writer, 2)
-        sink.go_on.set()
+        sink.resume.set()
         await asyncio.wait_for(asyncio.gather(*tasks), 30)
 
     with Writer(sink, queue_rows=10) as writer:
@@ -133,7 +133,7 @@ def test_nobody_waits_for_long_for_those_who_do_not_come_back() -> None:
 
 def test_a_full_queue_refuses_and_one_large_request_alone_is_taken() -> None:
     sink = Sink()
-    sink.go_on.clear()
+    sink.resume.clear()
 
     async def main(writer: Writer) -> None:
         first = asyncio.create_task(writer.submit(rows(0)))
@@ -142,7 +142,7 @@ def test_a_full_queue_refuses_and_one_large_request_alone_is_taken() -> None:
         await waiting(writer, 50)
         with pytest.raises(QueueFullError, match="nothing of this request was stored"):
             await writer.submit(rows(1))
-        sink.go_on.set()
+        sink.resume.set()
         await asyncio.gather(first, large)
 
     with Writer(sink, queue_rows=10) as writer:
@@ -168,7 +168,7 @@ def test_a_failed_insert_fails_its_requests_and_no_others() -> None:
 
 def test_leaving_stores_what_waits_and_takes_no_more() -> None:
     sink = Sink()
-    sink.go_on.clear()
+    sink.resume.clear()
 
     async def main(writer: Writer) -> None:
         tasks = [asyncio.create_task(writer.submit(rows(0)))]
@@ -180,7 +180,7 @@ def test_leaving_stores_what_waits_and_takes_no_more() -> None:
             await asyncio.sleep(0.001)
         with pytest.raises(QueueFullError, match="shutting down"):
             await writer.submit(rows(9))
-        sink.go_on.set()
+        sink.resume.set()
         await asyncio.gather(*tasks, leaving)
 
     asyncio.run(main(Writer(sink, queue_rows=100).__enter__()))
@@ -189,7 +189,7 @@ def test_leaving_stores_what_waits_and_takes_no_more() -> None:
 
 def test_a_lane_that_fails_or_is_slow_holds_no_other_up() -> None:
     slow, fast = Sink(), Sink()
-    slow.go_on.clear()
+    slow.resume.clear()
 
     async def main(writer: Writer) -> None:
         stays = asyncio.create_task(writer.submit(rows(2)))
@@ -202,7 +202,7 @@ def test_a_lane_that_fails_or_is_slow_holds_no_other_up() -> None:
         while fast.batches[-1:] != [[7, 9]]:
             await asyncio.sleep(0.001)
         assert not both.done()
-        slow.go_on.set()
+        slow.resume.set()
         for task in (stays, both):
             with pytest.raises(WriteError):
                 await task
@@ -222,7 +222,7 @@ def test_a_lane_that_fails_or_is_slow_holds_no_other_up() -> None:
 
 def test_a_full_lane_refuses_the_whole_request() -> None:
     sinks = (Sink(), Sink())
-    sinks[0].go_on.clear()
+    sinks[0].resume.clear()
 
     async def main(writer: Writer) -> None:
         first = asyncio.create_task(writer.submit(rows(0)))
@@ -231,7 +231,7 @@ def test_a_full_lane_refuses_the_whole_request() -> None:
         await waiting(writer, 2)
         with pytest.raises(QueueFullError, match="nothing of this request was stored"):
             await writer.submit(rows(1, 3, 6, 8))
-        sinks[0].go_on.set()
+        sinks[0].resume.set()
         await asyncio.gather(first, second)
 
     with Writer(
@@ -246,7 +246,7 @@ def test_a_full_lane_refuses_the_whole_request() -> None:
 
 def test_a_client_that_went_away_disturbs_nobody() -> None:
     sink = Sink()
-    sink.go_on.clear()
+    sink.resume.clear()
 
     async def main(writer: Writer) -> None:
         gone = asyncio.create_task(writer.submit(rows(1)))
@@ -255,7 +255,7 @@ def test_a_client_that_went_away_disturbs_nobody() -> None:
         await asyncio.gather(gone, return_exceptions=True)
         stays = asyncio.create_task(writer.submit(rows(2)))
         await waiting(writer, 1)
-        sink.go_on.set()
+        sink.resume.set()
         await stays
 
     with Writer(sink, queue_rows=10) as writer:

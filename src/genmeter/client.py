@@ -31,7 +31,7 @@ import httpx2
 import msgspec
 
 from genmeter import __version__
-from genmeter.config import urls as addresses
+from genmeter.config import urls
 from genmeter.errors import (
     BadRequestError,
     BrokenAnswerError,
@@ -130,10 +130,10 @@ class Client:
 
     def __init__(self, url: str, token: str) -> None:
         try:
-            self._url = addresses.service(url)
+            self._url = urls.service(url)
         except ValueError as error:
             raise ValueError(f"url must be {error}") from error
-        if not addresses.TOKEN.fullmatch(token):
+        if not urls.TOKEN.fullmatch(token):
             raise ValueError("a token is printable ASCII without blanks")
         self._http = httpx2.Client(
             headers={

@@ -12,7 +12,7 @@ from genmeter.api.authentication import Authenticator
 from genmeter.api.responses import Streamed
 from genmeter.auth.accounts import Token
 from genmeter.errors import ForbiddenError, UnauthorizedError
-from genmeter.execution.feed import HEARTBEAT_S, Live, place
+from genmeter.execution.feed import HEARTBEAT_S, Feed, parse_event_id
 from genmeter.model.bots import BOTS
 from genmeter.model.record import ACCOUNT_NAME, ACCOUNT_RULE
 from genmeter.query.parameters import Parameters, quoted
@@ -23,7 +23,7 @@ class LiveRoutes:
 
     def __init__(
         self,
-        live: Live,
+        live: Feed,
         authenticator: Authenticator,
         *,
         stall_seconds: float,
@@ -40,7 +40,7 @@ class LiveRoutes:
         token = await self._authenticator.authenticate(request, "read")
         account, bots = _asked(request, token)
         last_id = request.headers.get("last-event-id")
-        after = place(last_id) if last_id else None
+        after = parse_event_id(last_id) if last_id else None
 
         async def still_allowed() -> None:
             await self._authenticator.authenticate(request, "read")

@@ -116,14 +116,14 @@ def _row_schema() -> dict[str, Any]:
         "title": "Row",
         "description": "A job. Fields past msec are there for the bots that show them.",
         "type": "object",
-        "properties": {f.key: types[f.kind] | {"description": f.help} for f in FIELDS},
+        "properties": {f.key: types[f.type] | {"description": f.help} for f in FIELDS},
         "required": [f.key for f in FIELDS if f.shown == "always"],
         "additionalProperties": False,
     }
 
 
 def _stats_schema() -> dict[str, Any]:
-    """The whole answer: its head as the reader writes it, and the rows."""
+    """The whole answer: its head as the pool writes it, and the rows."""
     _, found = msgspec.json.schema_components([Head], ref_template="#/components/schemas/{name}")
     head = found["Head"]
     # The keys that may be null inside are left out of an answer, never null.

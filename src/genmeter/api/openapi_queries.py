@@ -38,7 +38,7 @@ def schemas() -> dict[str, Any]:
         "patternProperties": {r"^p\d{1,2}(\.\d{1,2})?$": percentile},
     }
     dimensions = {
-        name: {"type": ["integer", "null"] if dimension.kind in ("code", "retry") else _NULLABLE}
+        name: {"type": ["integer", "null"] if dimension.type in ("code", "retry") else _NULLABLE}
         for name, dimension in DIMENSIONS.items()
         if dimension.groups
     }

@@ -25,16 +25,15 @@ from genmeter.api.bodies import Bodies, aside
 from genmeter.api.responses import Streamed, disconnected, unchanged
 from genmeter.api.schemas import META, QUERY, ROWS
 from genmeter.errors import LimitError
-from genmeter.execution import render as answers
-from genmeter.execution.aggregator import Analyst
-from genmeter.execution.catalog import Inventory, Limits
-from genmeter.execution.pages import Lister
-from genmeter.execution.pool import Reader
+from genmeter.execution import render
+from genmeter.execution.aggregator import Aggregator
+from genmeter.execution.catalog import Catalog, QueryLimits
+from genmeter.execution.pages import Pager
+from genmeter.execution.pool import QueryPool
 from genmeter.formats import negotiation
 from genmeter.formats.base import Format, checksum
-from genmeter.query import aggregation as analysis
-from genmeter.query import listing, selection
-from genmeter.query.listing import Listing
+from genmeter.query import aggregation, listing, selection
+from genmeter.query.listing import RowsQuery
 from genmeter.query.parameters import Parameters
 from genmeter.query.selection import Asking, Selection
 from genmeter.storage.shards import Run, Shards
@@ -62,9 +61,9 @@ class QueryRoutes:
         bodies: Bodies,
         store: Store,
         shards: Shards,
-        reader: Reader,
+        pool: QueryPool,
         now_ms: Callable[[], int],
-        limits: Limits,
+        limits: QueryLimits,
         retention_days: int,
         stall_seconds: float,
     ) -> None:
@@ -72,10 +71,10 @@ class QueryRoutes:
         self._bodies = bodies
         self._store = store
         self._shards = shards
-        self._analyst = Analyst(shards, most_groups=limits.groups)
-        self._inventory = Inventory(self._analyst, shards, limits, retention_days)
-        self._lister = Lister(shards)
-        self._reader = reader
+        self._aggregator = Aggregator(shards, most_groups=limits.groups)
+        self._catalog = Catalog(self._aggregator, shards, limits, retention_days)
+        self._pager = Pager(shards)
+        self._pool = pool
         self._now_ms = now_ms
         self._limits = limits
         self._stall_seconds = stall_seconds
@@ -91,14 +90,16 @@ class QueryRoutes:
     async def _query(self, request: Request) -> Response:
         asked = await self._asked(request)
         format_ = _format(asked.given, request)
-        wanted = analysis.parse(asked.given, asked.asking, most_groups=self._limits.groups)
+        wanted = aggregation.parse(asked.given, asked.asking, most_groups=self._limits.groups)
         asked.given.end()
         tag = await self._tag(asked, wanted.selection, [format_.name, wanted.echo()])
         if unchanged(request, tag):
             return Response(status_code=304, headers={"ETag": tag})
-        found = await self._work(request, asked, lambda: self._analyst.figures(wanted, asked.run))
-        body, rows = await asyncio.to_thread(answers.figures, wanted, found, format_)
-        headers = answers.headers(wanted.selection, "query", format_, rows, checksum(body))
+        found = await self._work(
+            request, asked, lambda: self._aggregator.figures(wanted, asked.run)
+        )
+        body, rows = await asyncio.to_thread(render.figures, wanted, found, format_)
+        headers = render.headers(wanted.selection, "query", format_, rows, checksum(body))
         return Response(body, 200, headers | {"ETag": tag}, format_.media_type)
 
     async def _rows(self, request: Request) -> Response:
@@ -111,15 +112,15 @@ class QueryRoutes:
         if unchanged(request, tag):
             return Response(status_code=304, headers={"ETag": tag})
 
-        def pieces() -> Generator[bytes, None, answers.Listed]:
-            lines = self._lister.rows(wanted, format_.kind, asked.run)
-            return answers.rows(wanted, lines, format_)
+        def pieces() -> Generator[bytes, None, render.Listed]:
+            lines = self._pager.rows(wanted, format_.line_format, asked.run)
+            return render.rows(wanted, lines, format_)
 
-        response = _Rows(self._reader, pieces, format_, self._stall_seconds)
+        response = _Rows(self._pool, pieces, format_, self._stall_seconds)
         response.stop = lambda: self._stop(asked.run)
         response.headers["ETag"] = tag
         response.described = lambda listed: (
-            answers.headers(wanted.selection, "rows", format_, listed.rows, listed.sha256)
+            render.headers(wanted.selection, "rows", format_, listed.rows, listed.sha256)
             | _next(request, wanted, listed.cursor)
         )
         return response
@@ -130,7 +131,7 @@ class QueryRoutes:
         asked.given.end()
         state = await asyncio.to_thread(self._store.state, chosen.account)
         found = await self._work(
-            request, asked, lambda: self._inventory.meta(chosen, asked.run, state)
+            request, asked, lambda: self._catalog.meta(chosen, asked.run, state)
         )
         body = msgspec.json.encode(found)
         tag = _weak(body)
@@ -155,7 +156,7 @@ class QueryRoutes:
         run = Run(
             now_ms=now_ms,
             oldest_ms=self._store.oldest_ms(now_ms),
-            mark=f"q{secrets.token_hex(8)}",
+            query_id=f"q{secrets.token_hex(8)}",
         )
         return _Asked(given, asking, run)
 
@@ -176,7 +177,7 @@ class QueryRoutes:
         Its statements are ended in the engine then, and when the client goes away.
         """
         started = asyncio.Event()
-        work = asyncio.ensure_future(self._reader.run(function, started.set))
+        work = asyncio.ensure_future(self._pool.run(function, started.set))
         gone = asyncio.ensure_future(disconnected(request.receive))
         starting = asyncio.ensure_future(started.wait())
         first = asyncio.FIRST_COMPLETED
@@ -207,25 +208,25 @@ class QueryRoutes:
 class _Rows(Streamed):
     """Rows in any format, sent when the last of them has been read."""
 
-    described: Callable[[answers.Listed], dict[str, str]]
+    described: Callable[[render.Listed], dict[str, str]]
     stop: Callable[[], Awaitable[None]]
 
     def __init__(
         self,
-        reader: Reader,
-        make: Callable[[], Generator[bytes, None, answers.Listed]],
+        pool: QueryPool,
+        make: Callable[[], Generator[bytes, None, render.Listed]],
         format_: Format,
         stall_seconds: float,
     ) -> None:
         super().__init__(format_.media_type, stall_seconds)
-        self._reader = reader
+        self._pool = pool
         self._make = make
 
     async def send(self, send: Send) -> None:
         """Send it all."""
         read = False
         try:
-            async with self._reader.spooled(self._make) as (spool, listed):
+            async with self._pool.spooled(self._make) as (spool, listed):
                 read = True
                 self.headers.update(self.described(listed))
                 await self.send_all(send, spool.size, spool.pieces())
@@ -241,7 +242,7 @@ def _format(given: Parameters, request: Request) -> Format:
     return named or negotiation.accepted(", ".join(request.headers.getlist("accept")))
 
 
-def _next(request: Request, wanted: Listing, cursor: str | None) -> dict[str, str]:
+def _next(request: Request, wanted: RowsQuery, cursor: str | None) -> dict[str, str]:
     """Where the next page is."""
     if cursor is None:
         return {}

@@ -16,11 +16,11 @@ from genmeter.api.bodies import Bodies, aside, is_lines
 from genmeter.api.responses import Streamed, json_response
 from genmeter.api.schemas import Recorded
 from genmeter.execution import stats_answer
-from genmeter.execution.pool import Reader
+from genmeter.execution.pool import QueryPool
 from genmeter.ingest import decode
 from genmeter.ingest.writer import Writer
 from genmeter.query import stats
-from genmeter.query.stats import Question
+from genmeter.query.stats import StatsQuery
 from genmeter.storage.store import Store
 
 STATS: Final = "/v2/account/stats"
@@ -35,7 +35,7 @@ class StatsRoutes:
         authenticator: Authenticator,
         bodies: Bodies,
         store: Store,
-        reader: Reader,
+        pool: QueryPool,
         writer: Writer,
         now_ms: Callable[[], int],
         stall_seconds: float,
@@ -43,7 +43,7 @@ class StatsRoutes:
         self._authenticator = authenticator
         self._bodies = bodies
         self._store = store
-        self._reader = reader
+        self._pool = pool
         self._writer = writer
         self._now_ms = now_ms
         self._stall_seconds = stall_seconds
@@ -65,20 +65,20 @@ class StatsRoutes:
             any_account=token.is_admin,
             now_ms=now_ms,
         )
-        return _Answer(self._reader, self._store, question, now_ms, self._stall_seconds)
+        return _Answer(self._pool, self._store, question, now_ms, self._stall_seconds)
 
     async def _record(self, request: Request) -> Response:
         token = await self._authenticator.authenticate(request, "write")
         lines = is_lines(request.headers.get("content-type", ""))
         async with self._bodies.read(request) as body:
             now_ms = self._now_ms()
-            limits = decode.Limits(
+            admission = decode.Admission(
                 account=token.account,
                 any_account=token.is_admin,
                 now_ms=now_ms,
                 oldest_ms=self._store.oldest_ms(now_ms),
             )
-            decoded = await aside(len(body), self._decode, body, lines, limits)
+            decoded = await aside(len(body), self._decode, body, lines, admission)
             del body
             if decoded.rows:
                 await self._writer.submit(decoded.rows)
@@ -89,8 +89,8 @@ class StatsRoutes:
         )
         return json_response(result, 200 if decoded.rows else 400)
 
-    def _decode(self, body: bytes, lines: bool, limits: decode.Limits) -> decode.Decoded:
-        return decode.decode(body, lines=lines, limits=limits, new_jobid=self._job_ids)
+    def _decode(self, body: bytes, lines: bool, admission: decode.Admission) -> decode.Decoded:
+        return decode.decode(body, lines=lines, admission=admission, new_jobid=self._job_ids)
 
 
 class _Answer(Streamed):
@@ -98,20 +98,20 @@ class _Answer(Streamed):
 
     def __init__(
         self,
-        reader: Reader,
+        pool: QueryPool,
         store: Store,
-        question: Question,
+        question: StatsQuery,
         now_ms: int,
         stall_seconds: float,
     ) -> None:
         super().__init__("application/json", stall_seconds)
-        self._reader = reader
+        self._pool = pool
         self._store = store
         self._question = question
         self._now_ms = now_ms
 
     async def send(self, send: Send) -> None:
         """Send it all."""
-        answered = stats_answer.answer(self._reader, self._store, self._question, self._now_ms)
+        answered = stats_answer.answer(self._pool, self._store, self._question, self._now_ms)
         async with answered as body:
             await self.send_all(send, body.size, body.pieces)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from genmeter.config import urls as addresses
+from genmeter.config import urls
 from genmeter.config.urls import IDENTIFIER, TOKEN, Secret
 
 
@@ -270,7 +270,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="clickhouse",
-        read=addresses.clickhouse,
+        read=urls.clickhouse,
         default="",
         metavar="URL",
         commands=_CLICKHOUSE,
@@ -337,7 +337,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="accounts",
-        read=addresses.postgresql,
+        read=urls.postgresql,
         default="",
         metavar="URL",
         commands=_ACCOUNTS,
@@ -367,7 +367,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="url",
-        read=addresses.service,
+        read=urls.service,
         default="http://127.0.0.1:8000",
         metavar="URL",
         commands=("query",),

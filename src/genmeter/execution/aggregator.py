@@ -16,18 +16,17 @@ from genmeter.execution.groups import (
     buckets,
     merge,
     percentiles,
-    rest_as_one,
+    tail,
     top,
     value_of,
     without_buckets,
 )
-from genmeter.query.aggregation import Analysis, Figures, Groups, Key
+from genmeter.query.aggregation import AggregateQuery, Figures, Groups, Key
 from genmeter.query.metrics import Sums, percentile
 from genmeter.query.selection import Dimension, Selection
 from genmeter.storage.shards import Run, Shards
-from genmeter.storage.sql import aggregates as sql_figures
-from genmeter.storage.sql import rows as sql_selection
-from genmeter.storage.sql.base import Piece
+from genmeter.storage.sql import aggregates, rows
+from genmeter.storage.sql.base import TimeSlice
 
 MAX_VALUES: Final = 1000
 """How many values of a dimension are named."""
@@ -38,7 +37,7 @@ _MOST_RANKED: Final = 200_000
 _MOST_DURATIONS: Final = 5_000_000
 
 
-class Extent(NamedTuple):
+class RecordStats(NamedTuple):
     """The number of records, when the earliest and the latest was, and the highest version."""
 
     records: int
@@ -47,12 +46,12 @@ class Extent(NamedTuple):
     version: int
 
 
-def together(extents: Iterable[Extent]) -> Extent:
+def together(extents: Iterable[RecordStats]) -> RecordStats:
     """The extent of records that have these."""
     some = [one for one in extents if one.records]
     if not some:
-        return Extent(0, 0, 0, 0)
-    return Extent(
+        return RecordStats(0, 0, 0, 0)
+    return RecordStats(
         sum(one.records for one in some),
         min(one.oldest for one in some),
         max(one.newest for one in some),
@@ -60,7 +59,7 @@ def together(extents: Iterable[Extent]) -> Extent:
     )
 
 
-class Analyst:
+class Aggregator:
     """Answers questions about ranges from what is on ``shards``.
 
     ``most_groups`` bounds an answer; more raise LimitError.
@@ -70,7 +69,7 @@ class Analyst:
         self._shards = shards
         self._most = most_groups
 
-    def figures(self, analysis: Analysis, run: Run) -> list[Figures]:
+    def figures(self, analysis: AggregateQuery, run: Run) -> list[Figures]:
         """The sums of the range, then those of the period before where it is asked for.
 
         The groups told apart are those of the range in both.
@@ -85,12 +84,12 @@ class Analyst:
             found.append(self._count(analysis.of_previous(), run, keep, self._most))
         return found
 
-    def extent(self, selection: Selection, run: Run) -> Extent:
+    def extent(self, selection: Selection, run: Run) -> RecordStats:
         """How many records a selection has, and from when to when they are."""
         if selection.start_ms >= selection.end_ms:
             return together([])
-        answers = self._shards.ask(selection, run, partial(sql_selection.extent, selection))
-        found = [Extent(*map(int, answer.split(b"\t"))) for answer in answers]
+        answers = self._shards.ask(selection, run, partial(rows.extent, selection))
+        found = [RecordStats(*map(int, answer.split(b"\t"))) for answer in answers]
         return together(found)
 
     def values(
@@ -103,7 +102,7 @@ class Analyst:
     ) -> dict[str, set[int | str]]:
         """The values that dimensions have in records past a version, ``MAX_VALUES`` of each."""
         make = partial(
-            sql_selection.values,
+            rows.values,
             selection,
             dimensions,
             after_version=after_version,
@@ -113,14 +112,14 @@ class Analyst:
         for answer in self._shards.ask(selection, run, make):
             lists = answer.decode().removesuffix("\n").split("\t")
             for dimension, listed in zip(dimensions, lists, strict=True):
-                texts = {text for text in listed.split(sql_selection.SEPARATOR) if text}
-                if dimension.kind == "provider":
+                texts = {text for text in listed.split(rows.SEPARATOR) if text}
+                if dimension.type == "provider":
                     texts = {name.strip(" ") for text in texts for name in text.split(",")} - {""}
-                as_text = dimension.kind in ("text", "provider")
+                as_text = dimension.type in ("text", "provider")
                 found[dimension.name] |= texts if as_text else set(map(int, texts))
         return found
 
-    def _top(self, analysis: Analysis, run: Run) -> tuple[Figures, Sequence[Key]]:
+    def _top(self, analysis: AggregateQuery, run: Run) -> tuple[Figures, Sequence[Key]]:
         """The top groups with the rest as one, and which groups these are.
 
         Mostly there are few groups, and one scan tells it all: the top ones, and the rest added up.
@@ -137,14 +136,14 @@ class Analyst:
                 if len(keep) == len(ranked):
                     return every, keep
                 if analysis.adds_up:
-                    return Figures(every.total, rest_as_one(analysis, every.groups, keep)), keep
+                    return Figures(every.total, tail(analysis, every.groups, keep)), keep
         counted = self._count(ranking, run, None, max(self._most, _MOST_RANKED))
         keep = top(ranking, counted.groups)
         return self._count(analysis, run, keep, self._most), keep
 
     def _count(
         self,
-        analysis: Analysis,
+        analysis: AggregateQuery,
         run: Run,
         keep: Sequence[Key] | None,
         most: int,
@@ -172,7 +171,7 @@ class Analyst:
                 f"the answer would have more than {most} groups; ask for the top ones "
                 "alone, group by fewer fields, or take a longer interval or less time"
             )
-        if analysis.cuts and sql_figures.splits(analysis):
+        if analysis.cuts and aggregates.splits(analysis):
             found = answers(grouped=False)
         total = merge((figures.total for figures in found), ask.names)
         if several and levels:
@@ -181,7 +180,7 @@ class Analyst:
 
     def _add_percentiles(
         self,
-        analysis: Analysis,
+        analysis: AggregateQuery,
         levels: Sequence[str],
         run: Run,
         keep: Sequence[Key] | None,
@@ -192,7 +191,7 @@ class Analyst:
 
         def counted(grouped: bool) -> dict[Key, Counter[int]]:
             make = partial(
-                sql_figures.durations,
+                aggregates.durations,
                 analysis,
                 most=_MOST_DURATIONS + 1,
                 keep=keep,
@@ -216,7 +215,7 @@ class Analyst:
         durations = counted(grouped=analysis.cuts)
         for key, sums in groups.items():
             sums.update(percentiles([*durations[key].items()], levels))
-        if sql_figures.splits(analysis):
+        if aggregates.splits(analysis):
             durations = counted(grouped=False)
         everything: Counter[int] = Counter()
         for of_group in durations.values():
@@ -232,7 +231,7 @@ class _Ask:
 
     def __init__(
         self,
-        analysis: Analysis,
+        analysis: AggregateQuery,
         sums: Sequence[str],
         levels: Sequence[str],
         keep: Sequence[Key] | None,
@@ -243,8 +242,8 @@ class _Ask:
         self._levels = levels
         self._keep = keep
 
-    def statement(self, pieces: Sequence[Piece], *, most: int, grouped: bool) -> str:
-        return sql_figures.figures(
+    def statement(self, pieces: Sequence[TimeSlice], *, most: int, grouped: bool) -> str:
+        return aggregates.figures(
             self._analysis,
             self._sums,
             self._levels,
@@ -282,7 +281,7 @@ class _Ask:
         return dict(zip(self.names, numbers, strict=False))
 
 
-def _key(analysis: Analysis, cells: Sequence[str]) -> Key:
+def _key(analysis: AggregateQuery, cells: Sequence[str]) -> Key:
     """A group's key from the engine's texts."""
     start: list[int | str | None] = [analysis.edges[int(cells[0])]] if analysis.edges else []
     told = cells[len(start) :]

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta as About
 
 from genmeter.clock import DAY_MS, iso
-from genmeter.execution.aggregator import MAX_VALUES, Analyst, Extent, together
+from genmeter.execution.aggregator import MAX_VALUES, Aggregator, RecordStats, together
 from genmeter.formats.encoders import FORMATS
 from genmeter.model.bots import BOTS
 from genmeter.query.aggregation import MAX_GROUP_BY, MAX_METRICS, MAX_TOP
@@ -39,7 +39,7 @@ _Whose = tuple[str | None, tuple[Filter, ...]]
 T = TypeVar("T")
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class QueryLimits(msgspec.Struct, frozen=True, kw_only=True):
     """How far a question may go."""
 
     days: Annotated[int, About(description="Longest range, days")]
@@ -71,7 +71,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     metrics: list[Described]
     intervals: list[str]
     formats: list[str]
-    limits: Limits
+    limits: QueryLimits
     retention_days: Annotated[int, About(description="0: records are kept for ever")]
     oldest: Annotated[str | None, About(description="Time of the earliest record")]
     newest: Annotated[str | None, About(description="Time of the latest record")]
@@ -87,7 +87,7 @@ class _Known(msgspec.Struct, frozen=True, kw_only=True):
 
     day: int
     lasting: Lasting
-    extent: Extent
+    extent: RecordStats
     version: int
     values: Mapping[str, frozenset[int | str]]
 
@@ -106,7 +106,7 @@ class _Answer(msgspec.Struct, frozen=True, kw_only=True):
         return not past and self.day == run.now_ms // DAY_MS
 
 
-class Inventory:
+class Catalog:
     """Answers what there is, and remembers what was found, for a form asks each time it opens.
 
     Where this process alone writes, times that nothing is inserted into any more are not looked at
@@ -115,9 +115,9 @@ class Inventory:
     """
 
     def __init__(
-        self, analyst: Analyst, shards: Shards, limits: Limits, retention_days: int
+        self, analyst: Aggregator, shards: Shards, limits: QueryLimits, retention_days: int
     ) -> None:
-        self._analyst = analyst
+        self._aggregator = analyst
         self._shards = shards
         self._limits = limits
         self._retention_days = retention_days
@@ -176,15 +176,15 @@ class Inventory:
             lasting, past = known.lasting, known.extent
             news = lasting.around(selection)
         else:
-            past = self._analyst.extent(lasting.within(selection), run)
+            past = self._aggregator.extent(lasting.within(selection), run)
             news = [selection]
         # Before the values: those of every record that it tells of are then known.
-        around = [self._analyst.extent(part, run) for part in lasting.around(selection)]
+        around = [self._aggregator.extent(part, run) for part in lasting.around(selection)]
         whole = together([past, *around])
         version = known.version if known else 0
         values = dict(known.values) if known else {}
         for part in news if whole.version else ():
-            found = self._analyst.values(
+            found = self._aggregator.values(
                 part, dimensions, run, after_version=max(0, version - _LATE)
             )
             for name, some in found.items():

@@ -21,7 +21,7 @@ from typing import Final
 import msgspec
 
 from genmeter.errors import BadRequestError, UnavailableError
-from genmeter.storage.store import Arrival, Store
+from genmeter.storage.store import Store, StoredRecord
 
 log = logging.getLogger(__name__)
 
@@ -37,21 +37,21 @@ _PAGE: Final = 2_000
 _KEPT_BYTES: Final = 4 * 2**20
 _LAST: Final = 2**64 - 1
 
-Place = tuple[int, int]
+EventPosition = tuple[int, int]
 """Where a reader is: behind a record, known by its version and a number among those."""
 
 
 class _Span(msgspec.Struct, frozen=True):
     """What came from one place to the next, of some accounts, or of all."""
 
-    before: Place
-    after: Place
+    before: EventPosition
+    after: EventPosition
     accounts: frozenset[str] | None
-    arrivals: Sequence[Arrival]
+    arrivals: Sequence[StoredRecord]
     size: int
 
 
-class Live:
+class Feed:
     """Follows ``store`` while anybody listens.
 
     ``alone`` says that nobody else writes to it. ``now_ms`` is the service's clock.
@@ -62,7 +62,7 @@ class Live:
         self._alone = alone
         self._now_ms = now_ms
         self._listening: list[str | None] = []
-        self._place: Place = (0, 0)
+        self._place: EventPosition = (0, 0)
         self._marks: deque[tuple[float, int]] = deque()
         self._kept: deque[_Span] = deque()
         self._moved = asyncio.Event()
@@ -84,7 +84,7 @@ class Live:
         self._move()
 
     async def follow(
-        self, account: str | None, bots: Collection[str] | None, after: Place | None
+        self, account: str | None, bots: Collection[str] | None, after: EventPosition | None
     ) -> AsyncGenerator[bytes, None]:
         """Events of ``account``, None for all, as bytes of a ``text/event-stream``.
 
@@ -125,12 +125,12 @@ class Live:
             self._place = await self._beginning()
             self._pump = asyncio.create_task(self._run())
 
-    async def _beginning(self) -> Place:
+    async def _beginning(self) -> EventPosition:
         if self._alone:
             return self._store.written, _LAST
         # What was given out a moment ago may be in no answer yet, and is not to be missed.
-        mark = await asyncio.to_thread(self._store.mark, self._now_ms())
-        return mark - int(HOLD_S * 1_000_000), _LAST
+        version = await asyncio.to_thread(self._store.next_version, self._now_ms())
+        return version - int(HOLD_S * 1_000_000), _LAST
 
     async def _run(self) -> None:
         """Move on as records are stored, until nobody listens."""
@@ -164,7 +164,7 @@ class Live:
         if self._alone:
             return self._store.written
         now = time.monotonic()
-        self._marks.append((now, await asyncio.to_thread(self._store.mark, self._now_ms())))
+        self._marks.append((now, await asyncio.to_thread(self._store.next_version, self._now_ms())))
         settled = 0
         while self._marks and self._marks[0][0] <= now - HOLD_S:
             settled = self._marks.popleft()[1]
@@ -187,7 +187,9 @@ class Live:
         self._moved.set()
         self._moved = asyncio.Event()
 
-    async def _next(self, account: str | None, at: Place) -> tuple[Sequence[Arrival], Place]:
+    async def _next(
+        self, account: str | None, at: EventPosition
+    ) -> tuple[Sequence[StoredRecord], EventPosition]:
         """What follows ``at``: from what was read for all, or from the store."""
         for span in self._kept:
             if span.before == at and (span.accounts is None or account in span.accounts):
@@ -196,8 +198,8 @@ class Live:
         return await self._read(accounts, at, self._place[0])
 
     async def _read(
-        self, accounts: frozenset[str] | None, after: Place, version: int
-    ) -> tuple[Sequence[Arrival], Place]:
+        self, accounts: frozenset[str] | None, after: EventPosition, version: int
+    ) -> tuple[Sequence[StoredRecord], EventPosition]:
         arrivals = await asyncio.to_thread(
             self._store.arrivals,
             accounts,
@@ -211,15 +213,15 @@ class Live:
         return arrivals, (arrivals[-1].version, arrivals[-1].number)
 
 
-def _event(arrival: Arrival) -> bytes:
+def _event(arrival: StoredRecord) -> bytes:
     return b"id: %d-%d\ndata: %b\n\n" % (arrival.version, arrival.number, arrival.row)
 
 
-def _id(place: Place) -> str:
+def _id(place: EventPosition) -> str:
     return f"{place[0]}-{place[1]}"
 
 
-def place(text: str) -> Place:
+def parse_event_id(text: str) -> EventPosition:
     """The place behind an event, from its id; BadRequestError where it is none."""
     version, dash, number = text.partition("-")
     if not (dash and version.isdecimal() and number.isdecimal() and text.isascii()):

@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from genmeter.query.aggregation import OTHER, START, Analysis, Figures, Groups, Key
+from genmeter.query.aggregation import OTHER, START, AggregateQuery, Figures, Groups, Key
 from genmeter.query.buckets import local_iso
-from genmeter.query.metrics import Metric, Sums, percentile, place
+from genmeter.query.metrics import Metric, Sums, percentile, rank
 from genmeter.query.selection import Dimension
 
 
@@ -43,7 +43,7 @@ def percentiles(durations: Sequence[tuple[int, int]], names: Sequence[str]) -> d
     """Percentiles of durations, given as each duration's number of jobs."""
     ascending = sorted(durations)
     jobs = sum(count for _, count in ascending)
-    places = sorted((place(percentile(name) or 0, jobs), name) for name in names)
+    places = sorted((rank(percentile(name) or 0, jobs), name) for name in names)
     found: dict[str, int] = {}
     passed = 0
     rest: Iterator[tuple[int, int]] = iter(ascending)
@@ -56,7 +56,7 @@ def percentiles(durations: Sequence[tuple[int, int]], names: Sequence[str]) -> d
     return found
 
 
-def top(analysis: Analysis, groups: Groups) -> list[Key]:
+def top(analysis: AggregateQuery, groups: Groups) -> list[Key]:
     """The keys of the groups that are told apart, of groups without buckets."""
     rank = analysis.rank
     metric = next(metric for metric in analysis.metrics if metric.name == rank.key)
@@ -67,14 +67,14 @@ def top(analysis: Analysis, groups: Groups) -> list[Key]:
     return sorted(groups, key=by_rank)[: analysis.top]
 
 
-def without_buckets(analysis: Analysis, groups: Groups) -> Groups:
+def without_buckets(analysis: AggregateQuery, groups: Groups) -> Groups:
     """Groups that add up, each over all of its buckets."""
     if not analysis.edges:
         return groups
     return _merged(groups, lambda key: key[1:])
 
 
-def rest_as_one(analysis: Analysis, groups: Groups, keep: Iterable[Key]) -> Groups:
+def tail(analysis: AggregateQuery, groups: Groups, keep: Iterable[Key]) -> Groups:
     """Groups that add up, with those that are not kept as one, in each bucket."""
     kept = set(keep)
     other = (OTHER,) * len(analysis.group_by)
@@ -89,7 +89,7 @@ def _merged(groups: Groups, to: Callable[[Key], Key]) -> Groups:
     return {key: merge(parts, parts[0]) for key, parts in apart.items()}
 
 
-def present(analysis: Analysis, figures: Figures) -> Result:
+def present(analysis: AggregateQuery, figures: Figures) -> Result:
     """The figures as people read them."""
     zone = analysis.selection.zone
     result = Result(total=_values(analysis.metrics, figures.total, zone))
@@ -100,14 +100,14 @@ def present(analysis: Analysis, figures: Figures) -> Result:
     return result
 
 
-def buckets(analysis: Analysis, groups: Iterable[Key]) -> int:
+def buckets(analysis: AggregateQuery, groups: Iterable[Key]) -> int:
     """How many groups an answer has when empty buckets are filled in."""
     if not analysis.edges:
         return sum(1 for _ in groups)
     return len({key[1:] for key in groups} or {()}) * len(analysis.edges)
 
 
-def _filled(analysis: Analysis, groups: Groups) -> Groups:
+def _filled(analysis: AggregateQuery, groups: Groups) -> Groups:
     """With the buckets in which there is nothing, of every group."""
     nothing = dict.fromkeys({name for metric in analysis.metrics for name in metric.needs}, 0)
     apart = {key[1:] for key in groups}
@@ -119,7 +119,7 @@ def _filled(analysis: Analysis, groups: Groups) -> Groups:
     }
 
 
-def _ordered(analysis: Analysis, groups: Groups) -> list[tuple[Key, Sums]]:
+def _ordered(analysis: AggregateQuery, groups: Groups) -> list[tuple[Key, Sums]]:
     names = [START] * bool(analysis.edges) + [dimension.name for dimension in analysis.group_by]
     metrics = {metric.name: metric for metric in analysis.metrics}
 
@@ -155,7 +155,7 @@ def _sorts(value: int | float | str | None, descending: bool = False) -> tuple[i
     return 0, -value if descending else value
 
 
-def _group(analysis: Analysis, key: Key, sums: Sums, zone: ZoneInfo) -> dict[str, Any]:
+def _group(analysis: AggregateQuery, key: Key, sums: Sums, zone: ZoneInfo) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     if analysis.edges:
         start = key[0]
@@ -182,6 +182,6 @@ def _values(metrics: Iterable[Metric], sums: Sums, zone: ZoneInfo) -> dict[str, 
 
 def value_of(dimension: Dimension, text: str) -> int | str | None:
     """A dimension's value, as the engine writes it."""
-    if text == OTHER or dimension.kind in ("text", "provider"):
+    if text == OTHER or dimension.type in ("text", "provider"):
         return text
     return int(text) if text else None

@@ -15,12 +15,12 @@ import msgspec
 
 from genmeter.clock import DAY_MS
 from genmeter.errors import EngineError
-from genmeter.query.listing import Listing, Place
-from genmeter.query.row_text import Kind, place_of
+from genmeter.query.listing import RowPosition, RowsQuery
+from genmeter.query.row_text import LineFormat, position_of
 from genmeter.storage.shards import Run, Shards
 from genmeter.storage.slices import cuts
 from genmeter.storage.sql import filters
-from genmeter.storage.sql import rows as sql_selection
+from genmeter.storage.sql import rows as sql_rows
 
 SLICE: Final = 200_000
 """How many rows of a long listing are asked for at a time: what bounds the engine's memory."""
@@ -49,11 +49,11 @@ class _Slice(NamedTuple):
     """Rows, the listing that is left, if any, and whether more rows are known to come."""
 
     text: bytes
-    left: Listing | None
+    left: RowsQuery | None
     cut: bool
 
 
-class Lister:
+class Pager:
     """Lists rows of what is on ``shards``."""
 
     def __init__(self, shards: Shards, *, slice_rows: int = SLICE) -> None:
@@ -61,42 +61,46 @@ class Lister:
         self._slice_rows = slice_rows
         self._apart: dict[str, float] = {}  # milliseconds from row to row, where last read
 
-    def rows(self, listing: Listing, kind: Kind, run: Run) -> Generator[bytes, None, Place | None]:
-        """Whole lines of ``kind``; returns the place to go on after, None at the end."""
+    def rows(
+        self, listing: RowsQuery, line_format: LineFormat, run: Run
+    ) -> Generator[bytes, None, RowPosition | None]:
+        """Whole lines of ``line_format``; returns the place to go on after, None at the end."""
         if listing.limit is None:
-            yield from self._all(listing, kind, run)
+            yield from self._all(listing, line_format, run)
             return None
         rest, last = listing.limit, None
-        left: Listing | None = listing
+        left: RowsQuery | None = listing
         bound = self._near(listing, rest)
         while left is not None:
             if bound is None:
                 bound = self._bound(left, rest, run)
-            text, left, cut = self._slice(left, kind, rest, bound, run)
+            text, left, cut = self._slice(left, line_format, rest, bound, run)
             bound = None
             if text:
-                self._note(listing, kind, text)
+                self._note(listing, line_format, text)
             if not rest:  # only to see whether there is more
                 if cut:
                     return last
             elif text:
-                last = _last(kind, text, listing)
+                last = _last(line_format, text, listing)
                 rest -= text.count(b"\n")
                 yield text
                 if not rest and cut:
                     return last
         return None
 
-    def _all(self, listing: Listing, kind: Kind, run: Run) -> Generator[bytes, None, None]:
+    def _all(
+        self, listing: RowsQuery, line_format: LineFormat, run: Run
+    ) -> Generator[bytes, None, None]:
         """The whole range. A slice is read while the one before it is worked on."""
         bounds = self._bounds(listing, run)
         with ThreadPoolExecutor(1, "lister") as ahead:
 
-            def read(left: Listing) -> Future[_Slice]:
+            def read(left: RowsQuery) -> Future[_Slice]:
                 bound = bounds[0] if bounds else None
-                return ahead.submit(self._slice, left, kind, self._slice_rows, bound, run)
+                return ahead.submit(self._slice, left, line_format, self._slice_rows, bound, run)
 
-            left: Listing | None = listing
+            left: RowsQuery | None = listing
             coming = read(listing)
             while left is not None:
                 text, left, cut = coming.result()
@@ -108,29 +112,29 @@ class Lister:
                     yield text
 
     def _slice(
-        self, listing: Listing, kind: Kind, wanted: int, bound: int | None, run: Run
+        self, listing: RowsQuery, line_format: LineFormat, wanted: int, bound: int | None, run: Run
     ) -> _Slice:
         """The next rows, at most ``wanted``, up to a ``neg_ms`` where one is given."""
-        make = partial(sql_selection.rows, listing, kind, most=wanted + 1)
-        read = self._shards.lines(sql_selection.part(listing, bound), run, make)
-        texts = [_rows(text, kind, listing) for text in read]
-        text = texts[0] if len(texts) == 1 else _merged(listing, kind, texts)
+        make = partial(sql_rows.rows, listing, line_format, most=wanted + 1)
+        read = self._shards.lines(sql_rows.part(listing, bound), run, make)
+        texts = [_rows(text, line_format, listing) for text in read]
+        text = texts[0] if len(texts) == 1 else _merged(listing, line_format, texts)
         if (beyond := text.count(b"\n") - wanted) > 0:
             text = _without_last(text, beyond)
-            after = _last(kind, text, listing) if text else listing.after
+            after = _last(line_format, text, listing) if text else listing.after
             return _Slice(text, msgspec.structs.replace(listing, after=after), True)
         return _Slice(text, None if bound is None else _beyond(listing, bound), False)
 
-    def _bounds(self, listing: Listing, run: Run) -> deque[int]:
+    def _bounds(self, listing: RowsQuery, run: Run) -> deque[int]:
         """Where to cut the whole range, each a ``neg_ms``: slices then need no limit.
 
         One scan tells them all; to find each by itself would take half as long as its rows.
         """
         length_ms = listing.selection.end_ms - listing.selection.start_ms
         step_ms = max(_STEP_MS, length_ms // _STEPS)
-        make = partial(sql_selection.counts, listing, step_ms=step_ms)
+        make = partial(sql_rows.step_counts, listing, step_ms=step_ms)
         counts: Counter[int] = Counter()
-        for answer in self._shards.ask(sql_selection.part(listing, None), run, make):
+        for answer in self._shards.ask(sql_rows.part(listing, None), run, make):
             for line in answer.split(b"\n"):
                 if line:
                     step, count = line.split(b"\t")
@@ -139,7 +143,7 @@ class Lister:
         moments = cuts(in_order, step_ms, self._slice_rows, backwards=listing.newest_first)
         return deque(-moment if listing.newest_first else 1 - moment for moment in moments)
 
-    def _near(self, listing: Listing, wanted: int) -> int | None:
+    def _near(self, listing: RowsQuery, wanted: int) -> int | None:
         """A ``neg_ms`` that the next rows will hardly go past, where the page before is known.
 
         Wherever it is nothing is lost: past it the rest is looked for. To find the very place takes
@@ -155,18 +159,18 @@ class Lister:
             return min(listing.after.neg_ms + reach_ms, -listing.selection.start_ms)
         return max(listing.after.neg_ms - reach_ms, 1 - listing.selection.end_ms)
 
-    def _note(self, listing: Listing, kind: Kind, text: bytes) -> None:
+    def _note(self, listing: RowsQuery, line_format: LineFormat, text: bytes) -> None:
         """Remember how close to each other some rows are."""
         steps = text.count(b"\n") - 1
         if not steps:
             return
-        first = place_of(kind, text[: text.find(b"\n") + 1], listing.selection)
-        span_ms = abs(_last(kind, text, listing).neg_ms - first.neg_ms)
+        first = position_of(line_format, text[: text.find(b"\n") + 1], listing.selection)
+        span_ms = abs(_last(line_format, text, listing).neg_ms - first.neg_ms)
         if len(self._apart) >= _KEPT:
             self._apart.clear()
         self._apart[filters.condition(listing.selection)] = span_ms / steps
 
-    def _bound(self, listing: Listing, wanted: int, run: Run) -> int | None:
+    def _bound(self, listing: RowsQuery, wanted: int, run: Run) -> int | None:
         """A ``neg_ms`` that the next ``wanted`` rows do not go past, or None.
 
         The engine merges equal records while it reads, and sorts: what it need not read saves most
@@ -174,8 +178,8 @@ class Lister:
         """
         skip = wanted + wanted // 20
         for reach_ms in _REACHES_MS:
-            make = partial(sql_selection.nth, listing, skip=skip, reach_ms=reach_ms)
-            answers = self._shards.ask(sql_selection.part(listing, None), run, make)
+            make = partial(sql_rows.nth, listing, skip=skip, reach_ms=reach_ms)
+            answers = self._shards.ask(sql_rows.part(listing, None), run, make)
             found = [int(text) for text in answers if text.strip()]
             if found:
                 # Of several shards' bounds the nearest holds for all.
@@ -183,12 +187,12 @@ class Lister:
         return None
 
 
-def _last(kind: Kind, text: bytes, listing: Listing) -> Place:
+def _last(line_format: LineFormat, text: bytes, listing: RowsQuery) -> RowPosition:
     """The place of the last of some rows."""
-    return place_of(kind, text[text.rfind(b"\n", 0, -1) + 1 :], listing.selection)
+    return position_of(line_format, text[text.rfind(b"\n", 0, -1) + 1 :], listing.selection)
 
 
-def _rows(text: bytes, kind: Kind, listing: Listing) -> bytes:
+def _rows(text: bytes, line_format: LineFormat, listing: RowsQuery) -> bytes:
     """Rows without the blank lines that some engines put between them.
 
     Raises EngineError where the last is none: an engine that fails in the middle of an answer may
@@ -199,7 +203,7 @@ def _rows(text: bytes, kind: Kind, listing: Listing) -> bytes:
         text = text.replace(b"\n\n", b"\n")
     if text:
         try:
-            _last(kind, text, listing)
+            _last(line_format, text, listing)
         except ValueError as error:
             shown = text[-500:].decode(errors="replace")
             raise EngineError(f"an answer broke off at: {shown}") from error
@@ -216,17 +220,17 @@ def _without_last(text: bytes, rows: int) -> bytes:
     return text[:end]
 
 
-def _merged(listing: Listing, kind: Kind, texts: list[bytes]) -> bytes:
+def _merged(listing: RowsQuery, line_format: LineFormat, texts: list[bytes]) -> bytes:
     """The rows of several shards as one list in order."""
     lines = [line for text in texts for line in text.splitlines(keepends=True)]
     lines.sort(
-        key=lambda line: place_of(kind, line, listing.selection).ordinal,
+        key=lambda line: position_of(line_format, line, listing.selection).ordinal,
         reverse=not listing.newest_first,
     )
     return b"".join(lines)
 
 
-def _beyond(listing: Listing, bound: int) -> Listing | None:
+def _beyond(listing: RowsQuery, bound: int) -> RowsQuery | None:
     """The listing without what lies up to ``bound``, None where that is all of its time."""
     if listing.newest_first:
         rest = msgspec.structs.replace(listing.selection, end_ms=-bound)

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from genmeter.errors import EngineError, GenmeterError
 from genmeter.execution.spool import Spool
-from genmeter.storage.store import Again
+from genmeter.storage.store import Restart
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -25,7 +25,7 @@ def _nobody() -> None:
     """Nobody wants to know."""
 
 
-class Reader:
+class QueryPool:
     """Runs questions on ``threads`` threads; further ones wait their turn.
 
     ``folder`` is where answers overflow to. Use as a context manager.
@@ -38,10 +38,10 @@ class Reader:
         folder: Path,
     ) -> None:
         self._folder = folder
-        self._pool = ThreadPoolExecutor(threads, "reader")
+        self._pool = ThreadPoolExecutor(threads, "pool")
         self._closing = threading.Event()
 
-    def __enter__(self) -> "Reader":
+    def __enter__(self) -> "QueryPool":
         self._folder.mkdir(parents=True, exist_ok=True)
         return self
 
@@ -61,7 +61,7 @@ class Reader:
 
     @contextlib.asynccontextmanager
     async def spooled(
-        self, make: Callable[[], Generator[bytes | memoryview | Again, None, T]]
+        self, make: Callable[[], Generator[bytes | memoryview | Restart, None, T]]
     ) -> AsyncIterator[tuple[Spool, T]]:
         """What a generator gives, to be read when it has come to its end, and what it returns.
 
@@ -81,7 +81,7 @@ class Reader:
 
     def _pump(
         self,
-        make: Callable[[], Generator[bytes | memoryview | Again, None, T]],
+        make: Callable[[], Generator[bytes | memoryview | Restart, None, T]],
         spool: Spool,
         result: asyncio.Future[T],
         gone: threading.Event,
@@ -97,7 +97,7 @@ class Reader:
                     if gone.is_set() or self._closing.is_set():
                         raise EngineError("the server is shutting down")
                     part = next(parts)
-                    if isinstance(part, Again):
+                    if isinstance(part, Restart):
                         spool.clear()
                     else:
                         spool.write(part)

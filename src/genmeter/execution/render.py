@@ -8,9 +8,9 @@ import msgspec
 from genmeter.execution.groups import Result, present
 from genmeter.formats.base import Checked, Figures, Format
 from genmeter.query import aggregation
-from genmeter.query.aggregation import START, Analysis
+from genmeter.query.aggregation import START, AggregateQuery
 from genmeter.query.buckets import local_day, local_iso
-from genmeter.query.listing import Listing, Place
+from genmeter.query.listing import RowPosition, RowsQuery
 from genmeter.query.metrics import Metric
 from genmeter.query.row_text import columns
 from genmeter.query.selection import Selection
@@ -28,7 +28,7 @@ class Listed(msgspec.Struct, frozen=True):
 
 
 def figures(
-    wanted: Analysis, found: Sequence[aggregation.Figures], format_: Format
+    wanted: AggregateQuery, found: Sequence[aggregation.Figures], format_: Format
 ) -> tuple[bytes, int]:
     """The body of an analysis, and how many rows of figures are in it."""
     result = present(wanted, found[0])
@@ -55,7 +55,7 @@ def _shown(result: Result) -> dict[str, Any]:
     return {"total": result.total, **groups}
 
 
-def _types(wanted: Analysis) -> dict[str, type]:
+def _types(wanted: AggregateQuery) -> dict[str, type]:
     """The columns of figures in their order, and what is in them."""
     types: dict[str, type] = {}
     if wanted.previous:
@@ -65,7 +65,7 @@ def _types(wanted: Analysis) -> dict[str, type]:
     if wanted.top:
         types["other"] = bool
     for dimension in wanted.group_by:
-        types[dimension.name] = int if dimension.kind in ("code", "retry") else str
+        types[dimension.name] = int if dimension.type in ("code", "retry") else str
     return types | {metric.name: _type(metric) for metric in wanted.metrics}
 
 
@@ -76,7 +76,7 @@ def _type(metric: Metric) -> type:
 
 
 def rows(
-    wanted: Listing, lines: Generator[bytes, None, Place | None], format_: Format
+    wanted: RowsQuery, lines: Generator[bytes, None, RowPosition | None], format_: Format
 ) -> Generator[bytes, None, Listed]:
     """The body of a listing, piece by piece."""
     writer = Checked(format_.rows(columns(wanted.selection), wanted.echo()))
@@ -84,7 +84,7 @@ def rows(
         try:
             text = next(lines)
         except StopIteration as end:
-            last: Place | None = end.value
+            last: RowPosition | None = end.value
             break
         yield writer.take(text)
     cursor = None if last is None else wanted.cursor(last)

@@ -40,7 +40,7 @@ class Spool:
         self._error: BaseException | None = None
 
     def write(self, data: bytes | memoryview) -> None:
-        """Append ``data``; never waits for the reader. After ``close`` it goes nowhere."""
+        """Append ``data``; never waits for the pool. After ``close`` it goes nowhere."""
         with self._lock:
             if self._closed or not data:
                 return
@@ -60,7 +60,7 @@ class Spool:
         self._wake()
 
     def finish(self, error: BaseException | None = None) -> None:
-        """Say that nothing more comes; ``error`` is raised to the reader instead of an end."""
+        """Say that nothing more comes; ``error`` is raised to the pool instead of an end."""
         with self._lock:
             self._finished, self._error = True, error
         self._wake()

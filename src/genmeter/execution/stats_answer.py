@@ -6,11 +6,11 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from genmeter.execution.pool import Reader
+from genmeter.execution.pool import QueryPool
 from genmeter.execution.spool import Spool
-from genmeter.execution.summary import Summary, fold
-from genmeter.query.stats import Question
-from genmeter.storage.store import Again, Part, Store
+from genmeter.execution.summary import Summary, summarize
+from genmeter.query.stats import StatsQuery
+from genmeter.storage.store import Part, Restart, Store
 from genmeter.storage.tally import Tally
 
 _TAIL: Final = b"]}"
@@ -36,7 +36,7 @@ class Body(NamedTuple):
 
 @contextlib.asynccontextmanager
 async def answer(
-    reader: Reader, store: Store, question: Question, now_ms: int
+    pool: QueryPool, store: Store, question: StatsQuery, now_ms: int
 ) -> AsyncIterator[Body]:
     """The body that answers ``question`` (C7).
 
@@ -44,14 +44,14 @@ async def answer(
     engine that fails raises EngineError here. What can fail later is the disk with the rows on
     it; the response must then be broken off.
     """
-    async with reader.spooled(lambda: _rows(store.answer(question, now_ms))) as (spool, tally):
+    async with pool.spooled(lambda: _rows(store.answer(question, now_ms))) as (spool, tally):
         head = _head(question, tally)
         yield Body(len(head) + spool.size + len(_TAIL), _pieces(head, spool))
 
 
 def _rows(
     parts: Generator[Part, None, None],
-) -> Generator[memoryview | bytes | Again, None, Tally]:
+) -> Generator[memoryview | bytes | Restart, None, Tally]:
     """The rows of an answer as elements of an array; returns their tally."""
     tally = Tally()
     first = True
@@ -59,7 +59,7 @@ def _rows(
         for part in parts:
             if isinstance(part, Tally):
                 tally = part
-            elif isinstance(part, Again):
+            elif isinstance(part, Restart):
                 first = True
                 yield part
             else:
@@ -69,7 +69,7 @@ def _rows(
     return tally
 
 
-def _head(question: Question, tally: Tally) -> bytes:
+def _head(question: StatsQuery, tally: Tally) -> bytes:
     """The answer's beginning, up to where its first row goes."""
     head = Head(
         bot=question.bot,
@@ -77,7 +77,7 @@ def _head(question: Question, tally: Tally) -> bytes:
         limit=question.limit,
         config=question.config,
         total=tally.rows,
-        summary=fold(question.bot, tally.totals()) if tally.rows else None,
+        summary=summarize(question.bot, tally.totals()) if tally.rows else None,
     )
     return msgspec.json.encode(head)[:-1] + b',"data":['
 

@@ -67,7 +67,7 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
     ] = UNSET
 
 
-def fold(bot: str, totals: Totals) -> Summary:
+def summarize(bot: str, totals: Totals) -> Summary:
     """The summary of an answer of at least one row."""
     groups = totals.groups
     rows = sum(count for _, count in groups)

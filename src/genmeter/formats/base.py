@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from genmeter.query.row_text import Kind
+from genmeter.query.row_text import LineFormat
 
 ROWS_KEY: Final = b"genmeter.rows"
 """Where the schema of a Parquet file or an Arrow stream says how many rows there should be."""
@@ -39,19 +39,19 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 class Format(msgspec.Struct, frozen=True, kw_only=True):
     """A format: its name, which is the ending of its files, its media type and its encoders.
 
-    ``kind`` is how the engine writes the lines that ``rows(columns, query)`` encodes.
+    ``line_format`` is how the engine writes the lines that ``rows(columns, query)`` encodes.
     """
 
     name: str
     media_type: str
-    kind: Kind
+    line_format: LineFormat
     rows: Callable[[Sequence[str], Mapping[str, Any]], RowsEncoder]
     figures: Callable[[Figures], bytes]
 
     @property
     def packed(self) -> bool:
         """Whether a file of it is compressed as it is."""
-        return self.kind == "tsv"
+        return self.line_format == "tsv"
 
 
 class Checked:

@@ -48,7 +48,7 @@ class Decoded(msgspec.Struct):
     rejected_total: int = 0
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class Admission(msgspec.Struct, frozen=True, kw_only=True):
     """What bounds the records of one request.
 
     ``account`` is the token's own, ``any_account`` says whether it may record for others,
@@ -80,7 +80,7 @@ _JSON_TYPES: Final = {str: "a text", bool: "a boolean", float: "a fraction", lis
 
 
 def decode(
-    body: bytes, *, lines: bool, limits: Limits, new_jobid: Callable[[int, str, str], str]
+    body: bytes, *, lines: bool, admission: Admission, new_jobid: Callable[[int, str, str], str]
 ) -> Decoded:
     """The rows and rejections of a body: NDJSON if ``lines``, else one JSON object or an array.
 
@@ -91,7 +91,7 @@ def decode(
     index = -1
     for index, raw in enumerate(_split_lines(body) if lines else _split_json(body)):
         try:
-            decoded.rows.append(_row(_decode_record(raw), limits, new_jobid))
+            decoded.rows.append(_row(_decode_record(raw), admission, new_jobid))
         except (ValueError, _Refusal) as error:
             decoded.rejected_total += 1
             if decoded.rejected_total <= MAX_NAMED_REJECTIONS:
@@ -124,13 +124,15 @@ def _split_json(body: bytes) -> Iterable[bytes | msgspec.Raw]:
     return (body,)
 
 
-def _row(record: Record, limits: Limits, new_jobid: Callable[[int, str, str], str]) -> Row:
-    account = record.account or limits.account
-    if account != limits.account and not limits.any_account:
+def _row(record: Record, admission: Admission, new_jobid: Callable[[int, str, str], str]) -> Row:
+    account = record.account or admission.account
+    if account != admission.account and not admission.any_account:
         raise _Refusal("account: only an admin token may record for another account than its own")
-    if account != limits.account and not ACCOUNT_NAME.fullmatch(account):
+    if account != admission.account and not ACCOUNT_NAME.fullmatch(account):
         raise _Refusal(f"account must be {ACCOUNT_RULE}")
-    stamp = limits.now_ms if record.timestamp is None else _timestamp(record.timestamp, limits)
+    stamp = (
+        admission.now_ms if record.timestamp is None else _timestamp(record.timestamp, admission)
+    )
     row = Row(
         account=account,
         bot=record.bot,
@@ -160,7 +162,7 @@ def _row(record: Record, limits: Limits, new_jobid: Callable[[int, str, str], st
     return row
 
 
-def _timestamp(value: int | str, limits: Limits) -> int:
+def _timestamp(value: int | str, admission: Admission) -> int:
     """Milliseconds since 1970, within what may be recorded now (R2, R3)."""
     if isinstance(value, str):
         if not _ISO.fullmatch(value):
@@ -172,13 +174,13 @@ def _timestamp(value: int | str, limits: Limits) -> int:
             value = to_ms(datetime.fromisoformat(value.upper()))
         except (ValueError, OverflowError) as error:
             raise _Refusal(f"timestamp is no moment of the calendar: {error}") from error
-    if value > limits.now_ms + MAX_AHEAD_MS:
+    if value > admission.now_ms + MAX_AHEAD_MS:
         raise _Refusal("timestamp is more than 5 minutes ahead of the server's clock")
     if value < 0:
         raise _Refusal("timestamp is before 1970-01-01T00:00:00.000Z")
-    if value < limits.oldest_ms:
+    if value < admission.oldest_ms:
         raise _Refusal(
-            f"timestamp is past retention; the oldest that is kept is {iso(limits.oldest_ms)}"
+            f"timestamp is past retention; the oldest that is kept is {iso(admission.oldest_ms)}"
         )
     return value
 

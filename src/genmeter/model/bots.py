@@ -32,7 +32,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
 
     key: str
     column: str
-    kind: Literal["timestamp", "text", "number"] = "text"
+    type: Literal["timestamp", "text", "number"] = "text"
     shown: Literal["always", "model", "captcha"] = "always"
     counted: bool = False
     optional: bool = False
@@ -40,14 +40,14 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
 
 
 FIELDS: Final = (
-    Field(key="timestamp", column="neg_ms", kind="timestamp", help="ISO 8601, UTC, milliseconds"),
+    Field(key="timestamp", column="neg_ms", type="timestamp", help="ISO 8601, UTC, milliseconds"),
     Field(key="jobid", column="jobid", help="Job or task identifier"),
     Field(key="config", column="config", counted=True, help="Account, channel or email used"),
     Field(key="endpoint", column="endpoint", counted=True, help="API endpoint called"),
     Field(key="status", column="status", counted=True, help="Job status"),
     Field(key="func", column="func", help="Function name"),
-    Field(key="code", column="code", kind="number", counted=True, help="HTTP status code"),
-    Field(key="msec", column="msec", kind="number", help="Duration in milliseconds"),
+    Field(key="code", column="code", type="number", counted=True, help="HTTP status code"),
+    Field(key="msec", column="msec", type="number", help="Duration in milliseconds"),
     Field(key="model", column="model", shown="model", counted=True, help="AI model used"),
     Field(
         key="captchaProviders",
@@ -59,7 +59,7 @@ FIELDS: Final = (
     Field(
         key="captchaRetry",
         column="captcha_retry",
-        kind="number",
+        type="number",
         shown="captcha",
         optional=True,
         help="Captcha retries",

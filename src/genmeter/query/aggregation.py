@@ -29,7 +29,7 @@ class Order(msgspec.Struct, frozen=True):
         return ("-" if self.descending else "") + self.key
 
 
-class Analysis(msgspec.Struct, frozen=True, kw_only=True):
+class AggregateQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Metrics of a selection, for each group and bucket of time.
 
     ``edges`` are where buckets begin, none where there is no ``interval``. ``top`` is how many
@@ -63,14 +63,14 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True):
         needs = (name for metric in self.metrics for name in metric.needs)
         return all(percentile(name) is None for name in needs)
 
-    def ranking(self) -> "Analysis":
+    def ranking(self) -> "AggregateQuery":
         """What says which groups are the top ones: the whole range, and the one metric."""
         metric = next(metric for metric in self.metrics if metric.name == self.rank.key)
         return msgspec.structs.replace(
             self, metrics=(metric,), interval=None, edges=(), previous=None, order=(self.rank,)
         )
 
-    def of_previous(self) -> "Analysis":
+    def of_previous(self) -> "AggregateQuery":
         """The same of the period before."""
         assert self.previous is not None  # noqa: S101  # the caller's branch
         start, end = self.previous
@@ -95,7 +95,7 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True):
         return shown
 
 
-def parse(given: Parameters, asking: Asking, *, most_groups: int) -> Analysis:
+def parse(given: Parameters, asking: Asking, *, most_groups: int) -> AggregateQuery:
     """The analysis that ``given`` asks for; faults are noted in it.
 
     Where faults were noted, what comes out stands for nothing. Raises ForbiddenError as
@@ -117,7 +117,7 @@ def parse(given: Parameters, asking: Asking, *, most_groups: int) -> Analysis:
     if not order:
         first = Order(wanted[0].name, descending=True)
         order = (Order(START, descending=False), first) if interval else (first,)
-    analysis = Analysis(
+    analysis = AggregateQuery(
         selection=chosen,
         metrics=wanted,
         group_by=group_by,

@@ -21,7 +21,7 @@ MAX_CURSOR: Final = 4096
 _VERSION: Final = 1
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+class RowPosition(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """Where a row stands in the order: newest first, then by jobid descending, bot, account."""
 
     neg_ms: int
@@ -37,13 +37,13 @@ class Place(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
         return self.neg_ms, descending, self.bot.encode(), self.account.encode()
 
 
-class Listing(msgspec.Struct, frozen=True, kw_only=True):
+class RowsQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Records of a selection in order, ``limit`` of them or all, those past ``after``."""
 
     selection: Selection
     newest_first: bool = True
     limit: int | None = None
-    after: Place | None = None
+    after: RowPosition | None = None
 
     def echo(self) -> dict[str, object]:
         """The listing as parameters: asked again, they are this very listing."""
@@ -53,13 +53,13 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
             shown["limit"] = self.limit
         return shown
 
-    def cursor(self, last: Place) -> str:
+    def cursor(self, last: RowPosition) -> str:
         """A text that the listing goes on from, past ``last``."""
         chosen = self.selection
         content = _Cursor(_VERSION, self._digest(), chosen.start_ms, chosen.end_ms, last)
         return base64.urlsafe_b64encode(msgspec.json.encode(content)).decode().rstrip("=")
 
-    def go_on(self, text: str) -> "Listing":
+    def resume(self, text: str) -> "RowsQuery":
         """The listing from a cursor on. Raises ValueError where it is not one of this listing."""
         foreign = ValueError("the next_cursor of a page with the same other parameters")
         try:
@@ -91,10 +91,10 @@ class _Cursor(msgspec.Struct, frozen=True, array_like=True):
     digest: str
     start_ms: int
     end_ms: int
-    last: Place
+    last: RowPosition
 
 
-def parse(given: Parameters, asking: Asking) -> Listing:
+def parse(given: Parameters, asking: Asking) -> RowsQuery:
     """The listing that ``given`` asks for; faults are noted in it.
 
     Where faults were noted, what comes out stands for nothing. Raises ForbiddenError as
@@ -103,11 +103,11 @@ def parse(given: Parameters, asking: Asking) -> Listing:
     chosen = selection.parse(given, asking)
     order = given.read("order", _order) or NEWEST
     limit = given.read("limit", _limit)
-    listing = Listing(selection=chosen, newest_first=order == NEWEST, limit=limit)
+    listing = RowsQuery(selection=chosen, newest_first=order == NEWEST, limit=limit)
     if limit is None and given.one("cursor"):
         given.faults.append("cursor needs limit")
     elif not given.faults:
-        listing = given.read("cursor", listing.go_on) or listing
+        listing = given.read("cursor", listing.resume) or listing
     return listing
 
 

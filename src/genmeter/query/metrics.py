@@ -135,6 +135,6 @@ def percentile(name: str) -> int | None:
     return level if 0 < level < HUNDREDTHS else None
 
 
-def place(level: int, jobs: int) -> int:
+def rank(level: int, jobs: int) -> int:
     """Which of ``jobs`` ascending durations, from 0, a percentile is: one that was measured."""
     return level * jobs // HUNDREDTHS

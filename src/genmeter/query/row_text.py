@@ -6,10 +6,10 @@ from typing import Final, Literal
 import msgspec
 
 from genmeter.clock import from_iso
-from genmeter.query.listing import Place
+from genmeter.query.listing import RowPosition
 from genmeter.query.selection import Selection
 
-Kind = Literal["json", "csv", "tsv"]
+LineFormat = Literal["json", "csv", "tsv"]
 """How a line is written: JSON with a comma before it, CSV, or values between tabs (R3 keeps
 tabs out of texts)."""
 
@@ -47,15 +47,15 @@ def columns(selection: Selection) -> tuple[str, ...]:
     return tuple(name for name in COLUMNS if name != "account" or selection.account is None)
 
 
-def place_of(kind: Kind, line: bytes, selection: Selection) -> Place:
+def position_of(line_format: LineFormat, line: bytes, selection: Selection) -> RowPosition:
     """Where the row of a line stands in the order."""
-    if kind == "json":
+    if line_format == "json":
         row = msgspec.json.decode(line[1:], type=_Row)
     else:
         text = line.decode().rstrip("\n")
-        cells = next(csv.reader([text])) if kind == "csv" else text.split("\t")
+        cells = next(csv.reader([text])) if line_format == "csv" else text.split("\t")
         named = dict(zip(columns(selection), cells, strict=True))
         row = _Row(named["timestamp"], named["bot"], named["jobid"], named.get("account", ""))
-    time = int(row.timestamp) if kind == "tsv" else from_iso(row.timestamp)
+    time = int(row.timestamp) if line_format == "tsv" else from_iso(row.timestamp)
     account = row.account if selection.account is None else selection.account
-    return Place(neg_ms=-time, jobid=row.jobid, bot=row.bot, account=account)
+    return RowPosition(neg_ms=-time, jobid=row.jobid, bot=row.bot, account=account)

@@ -14,7 +14,7 @@ import msgspec
 from genmeter.clock import DAY_MS, to_ms
 from genmeter.errors import ForbiddenError
 from genmeter.model.bots import BOTS
-from genmeter.query import buckets as periods
+from genmeter.query import buckets
 from genmeter.query.parameters import Parameters, quoted
 
 EMPTY: Final = "(empty)"
@@ -26,7 +26,7 @@ NOT: Final = "!"
 
 MINUTE_MS: Final = 60_000
 
-Kind = Literal["text", "code", "retry", "provider"]
+DimensionType = Literal["text", "code", "retry", "provider"]
 
 
 class Dimension(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +34,7 @@ class Dimension(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     column: str
-    kind: Kind = "text"
+    type: DimensionType = "text"
     groups: bool = True
 
 
@@ -47,12 +47,12 @@ DIMENSIONS: Final = {
         Dimension(name="endpoint", column="endpoint"),
         Dimension(name="status", column="status"),
         Dimension(name="func", column="func"),
-        Dimension(name="code", column="code", kind="code"),
+        Dimension(name="code", column="code", type="code"),
         Dimension(name="model", column="model"),
         Dimension(name="tier", column="tier"),
         Dimension(name="sku", column="sku"),
-        Dimension(name="captchaProvider", column="captcha_providers", kind="provider"),
-        Dimension(name="captchaRetry", column="captcha_retry", kind="retry"),
+        Dimension(name="captchaProvider", column="captcha_providers", type="provider"),
+        Dimension(name="captchaRetry", column="captcha_retry", type="retry"),
         Dimension(name="jobid", column="jobid", groups=False),
     )
 }
@@ -64,7 +64,7 @@ class Pattern(msgspec.Struct, frozen=True):
     An exact ``""`` is a record without a value.
     """
 
-    kind: Literal["exact", "prefix", "class"]
+    match: Literal["exact", "prefix", "class"]
     value: str
 
 
@@ -80,10 +80,10 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
         """The parameter's name."""
         return self.dimension + (NOT if self.negated else "")
 
-    def lets_through(self, text: str) -> bool:
+    def matches(self, text: str) -> bool:
         """Whether a text is among these, of a dimension whose patterns are all of texts."""
         either = any(
-            text.startswith(pattern.value) if pattern.kind == "prefix" else text == pattern.value
+            text.startswith(pattern.value) if pattern.match == "prefix" else text == pattern.value
             for pattern in self.patterns
         )
         return either is not self.negated
@@ -109,7 +109,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         """Whether records of an account may be among these."""
         if self.account is not None:
             return account == self.account
-        return all(filter_.lets_through(account) for filter_ in self.accounts)
+        return all(filter_.matches(account) for filter_ in self.accounts)
 
     @property
     def zone(self) -> ZoneInfo:
@@ -124,8 +124,8 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         for filter_ in self.accounts:
             shown[filter_.name] = [_spelled(pattern) for pattern in filter_.patterns]
         shown["bot"] = [ALL]
-        shown["from"] = periods.local_iso(self.start_ms, self.zone)
-        shown["to"] = periods.local_iso(self.end_ms, self.zone)
+        shown["from"] = buckets.local_iso(self.start_ms, self.zone)
+        shown["to"] = buckets.local_iso(self.end_ms, self.zone)
         shown["timezone"] = self.timezone
         for filter_ in self.filters:
             shown[filter_.name] = [_spelled(pattern) for pattern in filter_.patterns]
@@ -150,7 +150,7 @@ def parse(given: Parameters, asking: Asking) -> Selection:
     Raises ForbiddenError where another account is named without the right to. Where faults were
     noted, what comes out stands for nothing.
     """
-    where = given.read("timezone", periods.zone) or ZoneInfo("UTC")
+    where = given.read("timezone", buckets.zone) or ZoneInfo("UTC")
     start_ms, end_ms = _range(given, asking, where)
     account, accounts = _accounts(given, asking)
     filters = [
@@ -189,7 +189,7 @@ def _accounts(given: Parameters, asking: Asking) -> tuple[str | None, tuple[Filt
     if not filters:
         return asking.account, ()
     only = filters[0].patterns[0]
-    single = len(filters) == len(filters[0].patterns) == 1 and only.kind == "exact"
+    single = len(filters) == len(filters[0].patterns) == 1 and only.match == "exact"
     if single and not filters[0].negated and (asking.any_account or only.value == asking.account):
         return only.value, ()
     if not asking.any_account:
@@ -230,8 +230,8 @@ def _range(given: Parameters, asking: Asking, where: ZoneInfo) -> tuple[int, int
         return 0, 1
     if start >= end:
         given.faults.append(
-            f"from must be before to, they are {periods.local_iso(start, where)} "
-            f"and {periods.local_iso(end, where)}"
+            f"from must be before to, they are {buckets.local_iso(start, where)} "
+            f"and {buckets.local_iso(end, where)}"
         )
     elif end - start > asking.most_days * DAY_MS:
         given.faults.append(f"the range may be at most {asking.most_days} days long")
@@ -249,7 +249,7 @@ def _moment(text: str, where: ZoneInfo) -> int:
     """A date is its local midnight, an instant itself."""
     try:
         if _DATE.fullmatch(text):
-            moment = periods.midnight(date.fromisoformat(text), where)
+            moment = buckets.midnight(date.fromisoformat(text), where)
         elif _INSTANT.fullmatch(text):
             moment = to_ms(datetime.fromisoformat(text.upper().replace(",", ".")))
         elif _EPOCH.fullmatch(text):
@@ -258,7 +258,7 @@ def _moment(text: str, where: ZoneInfo) -> int:
             raise ValueError
     except (ValueError, OverflowError):
         moment = -1
-    if not periods.EARLIEST_MS <= moment <= periods.LATEST_MS:
+    if not buckets.EARLIEST_MS <= moment <= buckets.LATEST_MS:
         raise ValueError(
             "a date such as 2026-07-01, an instant with an offset such as 2026-07-01T00:00:00Z "
             "(in an address a + is written %2B), or milliseconds since 1970"
@@ -291,7 +291,7 @@ def _filters(given: Parameters, dimension: Dimension) -> list[Filter]:
 
 def _pattern(text: str, name: str, dimension: Dimension, given: Parameters) -> Pattern | None:
     """What a value asks for; None where a fault was noted."""
-    if dimension.kind == "code":
+    if dimension.type == "code":
         if re.fullmatch(r"[0-9]xx", text, re.IGNORECASE):
             return Pattern("class", text[0])
         if re.fullmatch(r"[0-9]{1,3}", text):
@@ -300,7 +300,7 @@ def _pattern(text: str, name: str, dimension: Dimension, given: Parameters) -> P
             f"{name} must be a code from 0 to 999 or a class such as 2xx, not {quoted(text)}"
         )
         return None
-    if dimension.kind == "retry":
+    if dimension.type == "retry":
         if text == EMPTY:
             return Pattern("exact", "")
         if re.fullmatch(r"[0-9]{1,5}", text) and int(text) <= 65_535:
@@ -337,10 +337,10 @@ def unescaped(text: str) -> Pattern:
 
 def _spelled(pattern: Pattern) -> str:
     """A pattern as a value that :func:`unescaped` reads (in JSON, where commas separate none)."""
-    if pattern.kind == "class":
+    if pattern.match == "class":
         return f"{pattern.value}xx"
     text = pattern.value.replace("\\", "\\\\")
-    if pattern.kind == "prefix":
+    if pattern.match == "prefix":
         return text + "*"
     if text == "":
         return EMPTY

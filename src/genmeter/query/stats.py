@@ -22,7 +22,7 @@ _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _DIGITS: Final = re.compile(r"[0-9]{1,9}")
 
 
-class Question(msgspec.Struct, frozen=True, kw_only=True):
+class StatsQuery(msgspec.Struct, frozen=True, kw_only=True):
     """One question about one account and one bot.
 
     Exactly one of ``date`` (a UTC day, ``YYYY-MM-DD``) and ``limit`` (the last N records) is set.
@@ -44,7 +44,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 def parse(
     params: Iterable[tuple[str, str]], *, account: str, any_account: bool, now_ms: int
-) -> Question:
+) -> StatsQuery:
     """The question that ``params`` (decoded name and value pairs, in any order) ask.
 
     ``account`` is the token's own; ``any_account`` says that the token may name another one.
@@ -75,7 +75,7 @@ def parse(
         raise BadRequestError("; ".join(faults))
     if other != account and not any_account:
         raise ForbiddenError("account: only a token with the admin scope may read another account")
-    return Question(account=other, bot=bot, date=day, limit=limit, config=one.get("config"))
+    return StatsQuery(account=other, bot=bot, date=day, limit=limit, config=one.get("config"))
 
 
 def _given(params: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

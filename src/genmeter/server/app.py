@@ -23,7 +23,7 @@ from genmeter.api.queries import QueryRoutes
 from genmeter.api.stats import STATS, StatsRoutes
 from genmeter.api.tokens import TokenRoutes
 from genmeter.errors import GenmeterError
-from genmeter.execution.catalog import Limits
+from genmeter.execution.catalog import QueryLimits
 from genmeter.server.service import Service
 from genmeter.web import manual, page
 
@@ -60,7 +60,7 @@ def create_app(service: Service) -> Starlette:
         authenticator=authenticator,
         bodies=bodies,
         store=service.store,
-        reader=service.reader,
+        pool=service.pool,
         writer=service.writer,
         now_ms=service.now_ms,
         stall_seconds=settings.stall_seconds,
@@ -70,9 +70,9 @@ def create_app(service: Service) -> Starlette:
         bodies=bodies,
         store=service.store,
         shards=service.shards,
-        reader=service.reader,
+        pool=service.pool,
         now_ms=service.now_ms,
-        limits=Limits(
+        limits=QueryLimits(
             days=settings.query_days,
             groups=settings.query_groups,
             seconds=settings.query_seconds,
@@ -81,7 +81,7 @@ def create_app(service: Service) -> Starlette:
         stall_seconds=settings.stall_seconds,
     )
     tokens = TokenRoutes(service.accounts, authenticator, bodies, service.now_ms)
-    live = LiveRoutes(service.live, authenticator, stall_seconds=settings.stall_seconds)
+    live = LiveRoutes(service.feed, authenticator, stall_seconds=settings.stall_seconds)
     health = HealthRoutes(store=service.store, writer=service.writer, tokens=service.tokens)
     description = openapi.document()
     app = Starlette(

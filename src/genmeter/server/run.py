@@ -93,7 +93,7 @@ async def _serve(
     def stop() -> None:
         server.force_exit = server.should_exit  # the second time is in earnest
         server.should_exit = True
-        service.live.close()  # else they would go on until they are cut off
+        service.feed.close()  # else they would go on until they are cut off
 
     def stop_soon() -> None:
         loop.call_soon_threadsafe(stop)

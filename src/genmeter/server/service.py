@@ -9,8 +9,8 @@ from genmeter.auth.accounts import Accounts
 from genmeter.auth.token_cache import Tokens
 from genmeter.clock import now_ms as machine_ms
 from genmeter.config.load import ServerSettings
-from genmeter.execution.feed import Live
-from genmeter.execution.pool import Reader
+from genmeter.execution.feed import Feed
+from genmeter.execution.pool import QueryPool
 from genmeter.ingest.writer import Writer
 from genmeter.model.record import Row
 from genmeter.server.tasks import Task, Tasks
@@ -51,17 +51,17 @@ class Service:
                 next_version=accounts.next_version if settings.clickhouse else None,
             )
             alone = settings.clickhouse is None
-            self.live = live = Live(store, alone=alone, now_ms=self.now_ms)
+            self.feed = feed = Feed(store, alone=alone, now_ms=self.now_ms)
 
             def insert(rows: Sequence[Row], shard: int) -> None:
                 store.insert(rows, self.now_ms(), shard)
-                live.stored()
+                feed.stored()
 
             self.shards = Shards(
-                engine, store.settled, memory_mb=settings.engine_memory_mb * 3 // 4
+                engine, store.duplicates, memory_mb=settings.engine_memory_mb * 3 // 4
             )
-            self.reader = opening.enter_context(
-                Reader(threads=settings.readers, folder=settings.data / "spool")
+            self.pool = opening.enter_context(
+                QueryPool(threads=settings.readers, folder=settings.data / "spool")
             )
             self.writer = opening.enter_context(
                 Writer(
@@ -72,9 +72,9 @@ class Service:
                 )
             )
             expire = Task("expire", _EXPIRE_SECONDS, lambda: store.expire(self.now_ms()))
-            settle = Task("settle", _SETTLE_SECONDS, lambda: store.settled.check(self.now_ms()))
+            settle = Task("settle", _SETTLE_SECONDS, lambda: store.duplicates.check(self.now_ms()))
             opening.enter_context(Tasks([expire, settle]))
-            opening.callback(store.settled.stop)
+            opening.callback(store.duplicates.stop)
             self._opened = opening.pop_all()
         return self
 

@@ -26,7 +26,7 @@ from genmeter.clock import DAY_MS, month_ms, utc_month
 from genmeter.model.record import Row
 from genmeter.storage.slices import portions
 from genmeter.storage.sql import maintenance
-from genmeter.storage.sql.base import Piece
+from genmeter.storage.sql.base import TimeSlice
 
 MAX_NAMES: Final = 10_000
 """How many accounts' marks are kept apart, over all days: some 2 MB. Then days are marked whole."""
@@ -54,11 +54,11 @@ class Plan(msgspec.Struct, frozen=True):
     answers whether the statement has read each record once; if not, it must be planned again.
     """
 
-    pieces: tuple[Piece, ...]
+    pieces: tuple[TimeSlice, ...]
     holds: Callable[[], bool]
 
 
-class Knowledge(Protocol):
+class DuplicateTracker(Protocol):
     """What is known of records that are stored twice. Methods may be called from any thread."""
 
     def writing(self, rows: Collection[Row], now_ms: int) -> AbstractContextManager[None]:
@@ -80,7 +80,7 @@ class Knowledge(Protocol):
         """Let a check that is under way end soon, and later ones at once."""
 
 
-class Unknown:
+class AssumeDuplicates:
     """What is known of a store that others write to as well: nothing."""
 
     def writing(self, rows: Collection[Row], now_ms: int) -> AbstractContextManager[None]:
@@ -89,7 +89,9 @@ class Unknown:
 
     def plan(self, whose: Callable[[str], bool], start_ms: int, end_ms: int, now_ms: int) -> Plan:
         """All with FINAL."""
-        return Plan((Piece(start_ms=start_ms, end_ms=end_ms, settled=False),), lambda: True)
+        return Plan(
+            (TimeSlice(start_ms=start_ms, end_ms=end_ms, deduplicated=False),), lambda: True
+        )
 
     def check(self, now_ms: int) -> None:
         """There is nothing that would stay true."""
@@ -98,7 +100,7 @@ class Unknown:
         """Nothing runs."""
 
 
-class Settled:
+class TrackedDuplicates:
     """What is known of a store that this process alone writes to.
 
     ``fetch`` asks the engine. Until a month in ``months`` (``YYYYMM``), those that have records
@@ -153,7 +155,7 @@ class Settled:
                     if day < today:
                         self._wanted.add(utc_month(day * DAY_MS))
         pieces = _pieces(doubtful, start_ms, end_ms)
-        settled = [piece for piece in pieces if piece.settled]
+        settled = [piece for piece in pieces if piece.deduplicated]
         return Plan(pieces, lambda: self._holds(settled, whose, number))
 
     def check(self, now_ms: int) -> None:
@@ -195,7 +197,9 @@ class Settled:
             self._names += 1
         names[name] = number
 
-    def _holds(self, pieces: Sequence[Piece], whose: Callable[[str], bool], number: int) -> bool:
+    def _holds(
+        self, pieces: Sequence[TimeSlice], whose: Callable[[str], bool], number: int
+    ) -> bool:
         """Whether nothing in ``pieces`` was marked after mark ``number``."""
         with self._lock:
             if self._taken > number:  # marked, checked, and nobody knows any more what it was
@@ -221,12 +225,14 @@ class Settled:
             if _ALL in names or len(names) > _NAMED:
                 names = ()
         found: set[Mark] = set()
-        counts = io.BytesIO(self._fetch(maintenance.counts(start_ms, end_ms, sorted(names))))
+        counts = io.BytesIO(
+            self._fetch(maintenance.account_counts(start_ms, end_ms, sorted(names)))
+        )
         pairs = (line.decode().rstrip("\n").split("\t") for line in counts)
         sizes = ((name, int(count)) for name, count in pairs)
         for span, _ in portions(sizes, start_ms, end_ms, PORTION_RECORDS):
             started = time.monotonic()
-            for line in self._fetch(maintenance.doubled(span)).decode().splitlines():
+            for line in self._fetch(maintenance.duplicated_days(span)).decode().splitlines():
                 account, day = line.split("\t")
                 found.add((int(day), account))
             if self._stop.wait(time.monotonic() - started):  # half of one processor at the most
@@ -285,7 +291,9 @@ def _meets(day: int, start_ms: int, end_ms: int) -> bool:
     return start_ms < (day + 1) * DAY_MS and day * DAY_MS < end_ms
 
 
-def _pieces(doubtful: Iterable[tuple[int, int]], start_ms: int, end_ms: int) -> tuple[Piece, ...]:
+def _pieces(
+    doubtful: Iterable[tuple[int, int]], start_ms: int, end_ms: int
+) -> tuple[TimeSlice, ...]:
     """The time in pieces, those settled that do not meet ``doubtful`` times."""
     runs: list[tuple[int, int]] = []
     for start, end in sorted(doubtful):
@@ -301,13 +309,13 @@ def _pieces(doubtful: Iterable[tuple[int, int]], start_ms: int, end_ms: int) -> 
     if runs:
         starts = [runs[0][0], *(gap[1] for gap in cuts)]
         runs = list(zip(starts, [*(gap[0] for gap in cuts), runs[-1][1]], strict=True))
-    pieces: list[Piece] = []
+    pieces: list[TimeSlice] = []
     at = start_ms
     for start, end in runs:
         if at < start:
-            pieces.append(Piece(start_ms=at, end_ms=start, settled=True))
-        pieces.append(Piece(start_ms=start, end_ms=end, settled=False))
+            pieces.append(TimeSlice(start_ms=at, end_ms=start, deduplicated=True))
+        pieces.append(TimeSlice(start_ms=start, end_ms=end, deduplicated=False))
         at = end
     if at < end_ms or not pieces:
-        pieces.append(Piece(start_ms=at, end_ms=end_ms, settled=True))
+        pieces.append(TimeSlice(start_ms=at, end_ms=end_ms, deduplicated=True))
     return tuple(pieces)

@@ -10,27 +10,27 @@ import msgspec
 from genmeter.clock import DAY_MS
 from genmeter.errors import EngineError, EngineLimitError, LimitError
 from genmeter.query.selection import Selection
-from genmeter.storage.duplicates import Knowledge
+from genmeter.storage.duplicates import DuplicateTracker
 from genmeter.storage.engine.base import Engine
 from genmeter.storage.sql import base as sql
-from genmeter.storage.sql.base import Piece
+from genmeter.storage.sql.base import TimeSlice
 
-Make = Callable[[Sequence[Piece]], str]
+Make = Callable[[Sequence[TimeSlice]], str]
 """Writes a statement over pieces of time."""
 
 _TRIES: Final = 3
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of a question: when it was asked, the edge of retention then, and its mark.
+    """One run of a query: when it was sent, and the oldest millisecond in retention then.
 
-    The mark is a word that its statements are found by. ``ended`` is set when nobody waits for the
-    answer any more.
+    ``query_id`` is a word that its statements are found by. ``ended`` is set when nobody waits for
+    the response any more.
     """
 
     now_ms: int
     oldest_ms: int
-    mark: str
+    query_id: str
     ended: threading.Event = msgspec.field(default_factory=threading.Event)
 
 
@@ -65,7 +65,7 @@ class Shards:
     ``settled`` knows what can be read without ``FINAL``.
     """
 
-    def __init__(self, engine: Engine, settled: Knowledge, *, memory_mb: int) -> None:
+    def __init__(self, engine: Engine, settled: DuplicateTracker, *, memory_mb: int) -> None:
         self._engine = engine
         self._settled = settled
         self._memory_mb = memory_mb
@@ -85,7 +85,7 @@ class Shards:
         start_ms = max(selection.start_ms, run.oldest_ms)
         start_ms += -start_ms % DAY_MS
         plan = self._settled.plan(selection.owns, start_ms, selection.end_ms, run.now_ms)
-        times = [(piece.start_ms, piece.end_ms) for piece in plan.pieces if piece.settled]
+        times = [(piece.start_ms, piece.end_ms) for piece in plan.pieces if piece.deduplicated]
         none = (selection.start_ms, selection.start_ms)
         start_ms, end_ms = max(times, key=_length, default=none)
         return Lasting(start_ms=start_ms, end_ms=end_ms, holds=plan.holds)
@@ -106,7 +106,7 @@ class Shards:
         """End the statements of a run, wherever they are, and begin no more of them."""
         run.ended.set()
         for shard in range(len(self._engine.layout.weights)):
-            self._engine.execute(sql.kill(run.mark), shard)
+            self._engine.execute(sql.kill(run.query_id), shard)
 
     def _planned(
         self, selection: Selection, run: Run, make: Make, read: Callable[[str, int], bytes]
@@ -118,19 +118,19 @@ class Shards:
             answers = self._read(selection, run, make(plan.pieces), read)
             if plan.holds():
                 return answers
-        whole = (Piece(start_ms=start_ms, end_ms=end_ms, settled=False),)
+        whole = (TimeSlice(start_ms=start_ms, end_ms=end_ms, deduplicated=False),)
         return self._read(selection, run, make(whole), read)
 
     def _read(
         self, selection: Selection, run: Run, statement: str, read: Callable[[str, int], bytes]
     ) -> list[bytes]:
-        marked = sql.marked(statement, run.mark)
+        tagged = sql.tagged(statement, run.query_id)
         answers = []
         with self._limits():
             for shard in self.of(selection):
                 if run.ended.is_set():
                     raise EngineError("nobody waits for the answer any more")
-                answers.append(read(marked, shard))
+                answers.append(read(tagged, shard))
         return answers
 
     @contextlib.contextmanager

@@ -17,14 +17,14 @@ import msgspec
 from genmeter.clock import DAY_MS, utc_date, utc_month
 from genmeter.errors import EngineError
 from genmeter.model.record import Row, retention_edge_ms
-from genmeter.query.stats import Question
+from genmeter.query.stats import StatsQuery
 from genmeter.storage import schema
-from genmeter.storage.duplicates import Knowledge, Settled, Unknown
+from genmeter.storage.duplicates import AssumeDuplicates, DuplicateTracker, TrackedDuplicates
 from genmeter.storage.engine.base import Engine
 from genmeter.storage.schema import prepare
 from genmeter.storage.sql import base as sql
 from genmeter.storage.sql import maintenance, stats
-from genmeter.storage.sql import rows as sql_selection
+from genmeter.storage.sql import rows as sql_rows
 from genmeter.storage.tally import Tally
 
 log = logging.getLogger(__name__)
@@ -33,20 +33,20 @@ _LOOK_BACK_MS: Final = 8 * DAY_MS
 _encode_rows: Final = msgspec.json.Encoder().encode_lines
 
 
-class Again(Enum):
+class Restart(Enum):
     """Says in the middle of an answer that it starts over; drop what came before."""
 
-    AGAIN = "again"
+    RESTART = "again"
 
 
-Part = bytes | Again | Tally
+Part = bytes | Restart | Tally
 """A piece of an answer: some of its rows, a new start, or at its end what was in it.
 
 Rows are JSON, each with a comma before it.
 """
 
 
-class Arrival(msgspec.Struct, frozen=True):
+class StoredRecord(msgspec.Struct, frozen=True):
     """A stored record: its place among all by ``version`` and then ``number``, and its JSON."""
 
     version: int
@@ -80,7 +80,7 @@ class Store:
         self.written = 0
         """The version of the last insert that ended well; all before it are in every answer, where
         nobody else writes."""
-        self.settled: Knowledge = Unknown()
+        self.duplicates: DuplicateTracker = AssumeDuplicates()
         """Which times of which accounts can be read without ``FINAL``."""
         if next_version is None:
             last = max(
@@ -90,7 +90,7 @@ class Store:
             self.written = last
             self._changes: dict[str, int] | None = {}
             months = [int(month) for month in engine.fetch(schema.READ_MONTHS).split()]
-            self.settled = Settled(engine.fetch, months)
+            self.duplicates = TrackedDuplicates(engine.fetch, months)
         else:
             self._changes = None
         self._next_version = next_version
@@ -120,13 +120,13 @@ class Store:
             # By day first: to write a date takes longer than all else that is done to a row here.
             one_a_day = {-row.neg_ms // DAY_MS: row for row in latest.values()}
             one_a_month = {utc_date(-row.neg_ms)[:7]: row for row in one_a_day.values()}
-        with self.settled.writing(latest.values(), now_ms), self._changing(rows, version):
+        with self.duplicates.writing(latest.values(), now_ms), self._changing(rows, version):
             self._engine.insert(
                 sql.TABLE,
                 sql.COLUMNS,
                 _encode_rows(latest.values()),
                 shard,
-                [maintenance.witness(row) for row in one_a_month.values()],
+                [maintenance.replication_probe(row) for row in one_a_month.values()],
             )
         self.written = version
 
@@ -153,7 +153,7 @@ class Store:
         states = [self._engine.fetch(schema.READ_STATE, shard) for shard in shards]
         return hashlib.blake2b(b";".join(states), digest_size=12).hexdigest()
 
-    def mark(self, now_ms: int) -> int:
+    def next_version(self, now_ms: int) -> int:
         """A version above all given out before, and below all that will be."""
         return self._next_version(now_ms)
 
@@ -165,7 +165,7 @@ class Store:
         after: tuple[int, int],
         version: int,
         limit: int,
-    ) -> list[Arrival]:
+    ) -> list[StoredRecord]:
         """The first ``limit`` records, in the order in which they were stored, behind ``after``.
 
         Of some accounts, or of all; up to ``version``. One that was stored again since may be
@@ -178,17 +178,17 @@ class Store:
                 mine = [account for account in accounts if self.shard(account) == shard]
                 if not mine:
                     continue
-            statement = sql_selection.arrivals(
+            statement = sql_rows.arrivals(
                 mine, oldest_ms=self.oldest_ms(now_ms), after=after, version=version, limit=limit
             )
             for line in filter(None, self._engine.fetch(statement, shard).split(b"\n")):
                 stamp, number, account, bot, row = line.split(b"\t", 4)
                 found.append(
-                    Arrival(int(stamp), int(number), account.decode(), bot.decode(), row[1:])
+                    StoredRecord(int(stamp), int(number), account.decode(), bot.decode(), row[1:])
                 )
         return sorted(found, key=lambda one: (one.version, one.number))[:limit]
 
-    def answer(self, question: Question, now_ms: int) -> Generator[Part, None, None]:
+    def answer(self, question: StatsQuery, now_ms: int) -> Generator[Part, None, None]:
         """The rows that answer ``question``, and at the end their tally. Closing it ends the work.
 
         Raises EngineError, also in its middle; what came before is then not an answer.
@@ -201,11 +201,11 @@ class Store:
                 if tally.rows == question.limit:
                     yield tally
                     return
-                yield Again.AGAIN
+                yield Restart.RESTART
         yield (yield from self._rows(question, oldest_ms, None))
 
     def _rows(
-        self, question: Question, oldest_ms: int, bound: int | None
+        self, question: StatsQuery, oldest_ms: int, bound: int | None
     ) -> Generator[Part, None, Tally]:
         """The rows of one try; returns their tally."""
         tally = Tally()
@@ -216,7 +216,7 @@ class Store:
         tally.end()
         return tally
 
-    def _bound(self, question: Question, oldest_ms: int, now_ms: int) -> int | None:
+    def _bound(self, question: StatsQuery, oldest_ms: int, now_ms: int) -> int | None:
         """A ``neg_ms`` that the newest ``limit`` records do not go past, or None.
 
         The engine merges equal records while it reads, so what it need not read saves most of

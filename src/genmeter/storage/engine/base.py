@@ -135,13 +135,13 @@ class Engine(Protocol):
         columns: Mapping[str, str],
         rows: bytes,
         shard: int = 0,
-        witnesses: Sequence[str] = (),
+        replication_probes: Sequence[str] = (),
     ) -> None:
         """Insert NDJSON ``rows``, each with a line end; they are then on disk and visible.
 
         ``columns`` maps names to types. The rows of one month become visible together or, after
-        a failure, not at all. ``witnesses`` are questions whose answer is not 0 where the rows
-        are: an engine with replicas waits until those that are well have them too.
+        a failure, not at all. ``replication_probes`` are SELECTs that return 0 where the rows are
+        missing: an engine with replicas waits until every healthy replica has the rows.
         """
 
     def close(self) -> None:

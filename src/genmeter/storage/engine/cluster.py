@@ -21,7 +21,7 @@ from typing import Final, TypeVar
 
 from genmeter.config.urls import ClickHouseUrl, Secret
 from genmeter.errors import EngineError, GenmeterError, StartError
-from genmeter.storage.engine import clickhouse as http
+from genmeter.storage.engine import clickhouse
 from genmeter.storage.engine.base import Layout, Server
 from genmeter.storage.engine.clickhouse import HttpServer, RefusedError, UnreachableError
 from genmeter.storage.sql import base as sql
@@ -51,9 +51,9 @@ _ANOTHER_QUORUM: Final = 286
 class State(Enum):
     """How a server is, as far as this process knows."""
 
-    AWAY = "does not answer"
+    UNREACHABLE = "does not answer"
     BEHIND = "is behind other replicas"
-    WELL = "is well"
+    HEALTHY = "is well"
 
 
 class _Member:
@@ -65,7 +65,7 @@ class _Member:
     def __init__(self, server: HttpServer) -> None:
         self.server = server
         self.shard: int | None = None
-        self.state = State.AWAY
+        self.state = State.UNREACHABLE
         self.trouble: EngineError = EngineError(f"the server {server.name} was not asked yet")
         self.prepared = False
         self.awaited = False
@@ -108,7 +108,7 @@ class ClickHouse:
         self._cluster = cluster
         self._timeout_s = timeout_s
         self._make: Callable[[Server], None] | None = None
-        self._client = http.client(url, password, ca_file, timeout_s)
+        self._client = clickhouse.client(url, password, ca_file, timeout_s)
         self._members = [
             _Member(HttpServer(self._client, url, number, limits=limits, writing=writing))
             for number in range(len(url.hosts))
@@ -126,9 +126,9 @@ class ClickHouse:
         """Call ``make`` for every server that answers now, and for each other when it does."""
         self._make = make
         for member in self._members:
-            if member.state is not State.AWAY:
+            if member.state is not State.UNREACHABLE:
                 self._probe(member)
-        if not any(member.state is not State.AWAY for member in self._members):
+        if not any(member.state is not State.UNREACHABLE for member in self._members):
             raise self._members[0].trouble
         self._watch.start()
 
@@ -167,7 +167,7 @@ class ClickHouse:
         columns: Mapping[str, str],
         rows: bytes,
         shard: int = 0,
-        witnesses: Sequence[str] = (),
+        replication_probes: Sequence[str] = (),
     ) -> None:
         """Insert NDJSON rows on one replica of a shard; they are on its disk when it returns.
 
@@ -195,21 +195,21 @@ class ClickHouse:
             give_up = time.monotonic() + REPLICATE_S
             for member in self._members:
                 if member.shard == shard and member is not taker:
-                    self._await(member, taker, witnesses, give_up)
-            if taker.state is not State.AWAY:
+                    self._await(member, taker, replication_probes, give_up)
+            if taker.state is not State.UNREACHABLE:
                 return
             if time.monotonic() > no_longer:
                 raise taker.trouble
 
     def _await(
-        self, member: _Member, taker: _Member, witnesses: Sequence[str], give_up: float
+        self, member: _Member, taker: _Member, replication_probes: Sequence[str], give_up: float
     ) -> None:
-        """Wait until a replica that is well has what witnesses tell of, or ``taker`` is lost."""
+        """Wait until a healthy replica answers all probes, or ``taker`` is lost."""
         pause = _POLL_S
-        for witness in witnesses:
-            while member.awaited and taker.state is not State.AWAY:
+        for replication_probe in replication_probes:
+            while member.awaited and taker.state is not State.UNREACHABLE:
                 try:
-                    if int(member.server.text(witness)):
+                    if int(member.server.text(replication_probe)):
                         break
                 except UnreachableError as error:
                     self._lost(member, error)
@@ -271,7 +271,7 @@ class ClickHouse:
         Of those that are behind, the one that took the last insert lacks the least.
         """
         mine = [member for member in self._members if member.shard == shard]
-        well = [member for member in mine if member.state is State.WELL]
+        well = [member for member in mine if member.state is State.HEALTHY]
         behind = [member for member in mine if member.state is State.BEHIND]
         took = self._took.get(shard)
         return well + sorted(behind, key=lambda member: member is not took)
@@ -283,7 +283,7 @@ class ClickHouse:
         which = f"no replica of shard {shard + 1} answers" if self._cluster else "no server answers"
         return EngineError("; ".join([which, *troubles]))
 
-    def _lost(self, member: _Member, error: EngineError, state: State = State.AWAY) -> None:
+    def _lost(self, member: _Member, error: EngineError, state: State = State.UNREACHABLE) -> None:
         log.warning("%s is passed over: %s", member.server.name, error)
         member.trouble = error
         member.state, member.awaited = state, False
@@ -292,7 +292,7 @@ class ClickHouse:
         """Ask all servers who they are, and what the cluster is as they know it."""
         with ThreadPoolExecutor(len(self._members)) as pool:
             list(pool.map(self._probe, self._members))
-        known = [member for member in self._members if member.state is not State.AWAY]
+        known = [member for member in self._members if member.state is not State.UNREACHABLE]
         if not known:
             raise StartError("; ".join(str(member.trouble) for member in self._members))
         layout = known[0].server.layout
@@ -317,7 +317,7 @@ class ClickHouse:
             for member in self._members:
                 if self._closing.is_set():
                     return
-                if member.state is State.WELL:
+                if member.state is State.HEALTHY:
                     self._check(member)
                     continue
                 before = member.state
@@ -348,15 +348,15 @@ class ClickHouse:
                 # between the two.
                 member.awaited = True
             member.awaited = member.awaited and self._caught_up(server)
-            member.state = State.WELL if member.awaited else State.BEHIND
+            member.state = State.HEALTHY if member.awaited else State.BEHIND
         except EngineError as error:
             member.trouble = error
-            member.state, member.awaited = State.AWAY, False
+            member.state, member.awaited = State.UNREACHABLE, False
         except GenmeterError as error:
             if not self._watch.is_alive():
                 raise
             member.trouble = EngineError(f"{server.name} cannot be used: {error}")
-            member.state, member.awaited = State.AWAY, False
+            member.state, member.awaited = State.UNREACHABLE, False
 
     def _caught_up(self, server: HttpServer) -> bool:
         """Whether a replica has what the others have; while they are written to, at one moment."""

@@ -136,7 +136,7 @@ class Embedded:
         columns: Mapping[str, str],
         rows: bytes,
         shard: int = 0,
-        witnesses: Sequence[str] = (),
+        replication_probes: Sequence[str] = (),
     ) -> None:
         """Insert NDJSON rows: one part a month, on disk when it returns."""
         names = ", ".join(columns)

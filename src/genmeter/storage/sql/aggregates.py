@@ -7,12 +7,12 @@ oldest and the newest engine speak.
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from genmeter.query.aggregation import OTHER, Analysis, Key
+from genmeter.query.aggregation import OTHER, AggregateQuery, Key
 from genmeter.query.buckets import numbering
 from genmeter.query.metrics import HUNDREDTHS, percentile
 from genmeter.query.selection import Dimension
 from genmeter.storage.sql import base as sql
-from genmeter.storage.sql.base import Piece, quote
+from genmeter.storage.sql.base import TimeSlice, quote
 from genmeter.storage.sql.filters import RETRY_TEXT, condition
 
 _NAMES: Final = (
@@ -64,10 +64,10 @@ _READS: Final = {
 
 
 def figures(
-    analysis: Analysis,
+    analysis: AggregateQuery,
     sums: Sequence[str],
     percentiles: Sequence[str],
-    pieces: Sequence[Piece],
+    pieces: Sequence[TimeSlice],
     *,
     most: int,
     keep: Sequence[Key] | None = None,
@@ -93,8 +93,8 @@ def figures(
 
 
 def durations(
-    analysis: Analysis,
-    pieces: Sequence[Piece],
+    analysis: AggregateQuery,
+    pieces: Sequence[TimeSlice],
     *,
     most: int,
     keep: Sequence[Key] | None = None,
@@ -112,16 +112,16 @@ def durations(
     return f"SELECT {shown} FROM {source} GROUP BY {names} LIMIT {most:d}"
 
 
-def splits(analysis: Analysis) -> bool:
+def splits(analysis: AggregateQuery) -> bool:
     """Whether a record may be in several groups."""
-    return any(dimension.kind == "provider" for dimension in analysis.group_by)
+    return any(dimension.type == "provider" for dimension in analysis.group_by)
 
 
 def _of_providers(
-    analysis: Analysis,
+    analysis: AggregateQuery,
     sums: Sequence[str],
     percentiles: Sequence[str],
-    pieces: Sequence[Piece],
+    pieces: Sequence[TimeSlice],
     *,
     most: int,
     keep: Sequence[Key] | None,
@@ -150,10 +150,10 @@ def _of_providers(
 
 
 def _by_text(
-    analysis: Analysis,
+    analysis: AggregateQuery,
     needs: Iterable[str],
     values: Sequence[str],
-    pieces: Sequence[Piece],
+    pieces: Sequence[TimeSlice],
     more: Sequence[str] = (),
 ) -> str:
     """Values of the records that name the same captcha providers, once for each of these."""
@@ -177,7 +177,7 @@ def _levels(percentiles: Iterable[str]) -> str:
     return ", ".join(repr((percentile(name) or 0) / HUNDREDTHS + _NUDGE) for name in percentiles)
 
 
-def _keys(analysis: Analysis, keep: Sequence[Key] | None) -> list[str]:
+def _keys(analysis: AggregateQuery, keep: Sequence[Key] | None) -> list[str]:
     """Expressions for a group's bucket and dimensions, named ``k0`` and so on."""
     keys = []
     if analysis.edges:
@@ -194,7 +194,7 @@ def _aliases(keys: Sequence[str]) -> str:
     return ", ".join(f"k{number}" for number in range(len(keys)))
 
 
-def _bucket(analysis: Analysis) -> str:
+def _bucket(analysis: AggregateQuery) -> str:
     """The number of a record's bucket, in as few steps of arithmetic as may be.
 
     Small numbers are what the engine groups by fastest.
@@ -210,9 +210,9 @@ def _bucket(analysis: Analysis) -> str:
 
 
 def _dimension(dimension: Dimension) -> str:
-    if dimension.kind == "provider":
+    if dimension.type == "provider":
         return "provider"
-    return RETRY_TEXT if dimension.kind == "retry" else dimension.column
+    return RETRY_TEXT if dimension.type == "retry" else dimension.column
 
 
 def _one_of(texts: Sequence[str], keep: Sequence[Key]) -> str:
@@ -225,7 +225,7 @@ def _one_of(texts: Sequence[str], keep: Sequence[Key]) -> str:
 
 
 def _source(
-    analysis: Analysis, needs: Sequence[str], pieces: Sequence[Piece], keys: Sequence[str]
+    analysis: AggregateQuery, needs: Sequence[str], pieces: Sequence[TimeSlice], keys: Sequence[str]
 ) -> str:
     """Where figures are counted: the records, or what was worked out of each."""
     columns = _columns(needs)

@@ -57,14 +57,14 @@ def quote(text: str) -> str:
 _ESCAPES: Final = {chr(n): f"\\x{n:02x}" for n in range(32)} | {"\\": "\\\\", "'": "\\'"}
 
 
-def marked(statement: str, mark: str) -> str:
-    """A statement that can be found by its mark, a word of letters and digits."""
-    return f"/* {mark} */ {statement}"
+def tagged(statement: str, query_id: str) -> str:
+    """A statement that can be found by its id, a word of letters and digits."""
+    return f"/* {query_id} */ {statement}"
 
 
-def kill(mark: str) -> str:
-    """End the statements that have this mark, whoever waits for them."""
-    return f"KILL QUERY WHERE query LIKE {quote(f'/* {mark} */%')} ASYNC"
+def kill(query_id: str) -> str:
+    """End the statements that have this id, whoever waits for them."""
+    return f"KILL QUERY WHERE query LIKE {quote(f'/* {query_id} */%')} ASYNC"
 
 
 def of_account(account: str) -> str:
@@ -72,25 +72,25 @@ def of_account(account: str) -> str:
     return f"account = {quote(account)}"
 
 
-class Piece(msgspec.Struct, frozen=True, kw_only=True):
+class TimeSlice(msgspec.Struct, frozen=True, kw_only=True):
     """A time from ``start_ms`` up to and without ``end_ms``.
 
-    ``settled`` says that no record of it is stored twice (:mod:`genmeter.storage.duplicates`).
+    ``deduplicated`` says that no record of it is stored twice (:mod:`genmeter.storage.duplicates`).
     """
 
     start_ms: int
     end_ms: int
-    settled: bool
+    deduplicated: bool
 
 
-def source(columns: Iterable[str], condition: str, pieces: Sequence[Piece]) -> str:
+def source(columns: Iterable[str], condition: str, pieces: Sequence[TimeSlice]) -> str:
     """What a question reads FROM: each record of ``pieces`` once, as it was sent last.
 
     ``condition`` says whose records; their times come from ``pieces``, which do not overlap. Each
     piece is a branch of its own, as the engine is slow with times that are joined by OR.
     """
     branches = [
-        f"{TABLE} {'' if piece.settled else 'FINAL '}"
+        f"{TABLE} {'' if piece.deduplicated else 'FINAL '}"
         f"WHERE {between(piece.start_ms, piece.end_ms)} AND ({condition})"
         for piece in pieces
     ]

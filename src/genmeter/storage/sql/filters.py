@@ -29,20 +29,20 @@ def _whose(selection: Selection) -> list[str]:
 
 def _filter(filter_: Filter) -> str:
     dimension = DIMENSIONS[filter_.dimension]
-    exact = [p.value for p in filter_.patterns if p.kind == "exact"]
-    prefixes = [p.value for p in filter_.patterns if p.kind == "prefix"]
-    if dimension.kind == "provider":
+    exact = [p.value for p in filter_.patterns if p.match == "exact"]
+    prefixes = [p.value for p in filter_.patterns if p.match == "prefix"]
+    if dimension.type == "provider":
         either = _of_providers(exact, prefixes)
-    elif dimension.kind == "text":
+    elif dimension.type == "text":
         either = _of_text(dimension.column, exact, prefixes)
     else:
-        column = RETRY if dimension.kind == "retry" else dimension.column
+        column = RETRY if dimension.type == "retry" else dimension.column
         numbers = ", ".join(str(int(value or -1)) for value in exact)
         either = [f"{column} IN ({numbers})"] if exact else []
         either += [
             f"{column} >= {int(p.value) * 100} AND {column} < {int(p.value) * 100 + 100}"
             for p in filter_.patterns
-            if p.kind == "class"
+            if p.match == "class"
         ]
     together = " OR ".join(either)
     if filter_.negated:

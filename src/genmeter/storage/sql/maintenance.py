@@ -18,7 +18,7 @@ from genmeter.storage.sql.base import (
 )
 
 
-def witness(row: Row) -> str:
+def replication_probe(row: Row) -> str:
     """How many rows there are of a record as it is, or as it was replaced since."""
     return (
         f"SELECT count() FROM {TABLE} WHERE {of_account(row.account)} "
@@ -38,7 +38,7 @@ READ_PARTS: Final = (
 _GENTLY: Final = "SETTINGS max_threads = 1, max_block_size = 8192, use_uncompressed_cache = 0"
 
 
-def counts(start_ms: int, end_ms: int, accounts: Collection[str] = ()) -> str:
+def account_counts(start_ms: int, end_ms: int, accounts: Collection[str] = ()) -> str:
     """Each account with its records of a time, equal ones counted more than once.
 
     All accounts where none are named.
@@ -50,7 +50,7 @@ def counts(start_ms: int, end_ms: int, accounts: Collection[str] = ()) -> str:
     )
 
 
-def doubled(span: Span) -> str:
+def duplicated_days(span: Span) -> str:
     """Each account with each day, in days since 1970, of which a record is stored twice.
 
     It is one scan, which sees one moment, and costs less than counting with and without ``FINAL``.

@@ -9,15 +9,15 @@ from typing import Final
 
 import msgspec
 
-from genmeter.query.listing import Listing
-from genmeter.query.row_text import COLUMNS, NUMBERS, Kind, columns
+from genmeter.query.listing import RowsQuery
+from genmeter.query.row_text import COLUMNS, NUMBERS, LineFormat, columns
 from genmeter.query.selection import Dimension, Selection
 from genmeter.storage.sql import base as sql
-from genmeter.storage.sql.base import TIMESTAMP, Piece, json_text, quote
+from genmeter.storage.sql.base import TIMESTAMP, TimeSlice, json_text, quote
 from genmeter.storage.sql.filters import RETRY_TEXT, condition
 
 
-def nth(listing: Listing, pieces: Sequence[Piece], *, skip: int, reach_ms: int | None) -> str:
+def nth(listing: RowsQuery, pieces: Sequence[TimeSlice], *, skip: int, reach_ms: int | None) -> str:
     """The ``neg_ms`` of the record after the first ``skip`` of a listing, or nothing.
 
     It counts records that were sent again more than once, and those of the very millisecond that
@@ -29,20 +29,20 @@ def nth(listing: Listing, pieces: Sequence[Piece], *, skip: int, reach_ms: int |
         start_ms = max(start_ms, end_ms - reach_ms)
     elif reach_ms is not None:
         end_ms = min(end_ms, start_ms + reach_ms)
-    whole = (Piece(start_ms=start_ms, end_ms=end_ms, settled=True),)
+    whole = (TimeSlice(start_ms=start_ms, end_ms=end_ms, deduplicated=True),)
     source = sql.source((), condition(listing.selection), whole)
     direction = "" if listing.newest_first else " DESC"
     return f"SELECT neg_ms FROM {source} ORDER BY neg_ms{direction} LIMIT 1 OFFSET {skip:d}"
 
 
-def counts(listing: Listing, pieces: Sequence[Piece], *, step_ms: int) -> str:
+def step_counts(listing: RowsQuery, pieces: Sequence[TimeSlice], *, step_ms: int) -> str:
     """How many records a listing has in each ``step_ms`` since 1970, equal ones more than once."""
-    whole = (Piece(start_ms=pieces[0].start_ms, end_ms=pieces[-1].end_ms, settled=True),)
+    whole = (TimeSlice(start_ms=pieces[0].start_ms, end_ms=pieces[-1].end_ms, deduplicated=True),)
     source = sql.source((), condition(listing.selection), whole)
     return f"SELECT intDiv(neg_ms, {-step_ms:d}) AS step, count() FROM {source} GROUP BY step"
 
 
-def part(listing: Listing, bound: int | None) -> Selection:
+def part(listing: RowsQuery, bound: int | None) -> Selection:
     """The records of a listing that are still to come, up to a ``neg_ms`` where one is given."""
     start_ms, end_ms = listing.selection.start_ms, listing.selection.end_ms
     if listing.newest_first:
@@ -58,18 +58,20 @@ def part(listing: Listing, bound: int | None) -> Selection:
     return msgspec.structs.replace(listing.selection, start_ms=start_ms, end_ms=end_ms)
 
 
-def rows(listing: Listing, kind: Kind, pieces: Sequence[Piece], *, most: int) -> str:
+def rows(
+    listing: RowsQuery, line_format: LineFormat, pieces: Sequence[TimeSlice], *, most: int
+) -> str:
     """Records in their order, each as a line."""
     up, down = ("", " DESC") if listing.newest_first else (" DESC", "")
     # The last key never decides. It makes the engine write the line before it sorts, and so move
     # one text instead of fifteen columns, which takes five times as long.
     order = f"neg_ms{up}, jobid{down}, concat(bot, '\\x01', account){up}, line"
-    line = _line(kind, columns(listing.selection))
+    line = _line(line_format, columns(listing.selection))
     source = sql.source(COLUMNS.values(), condition(listing.selection) + _after(listing), pieces)
     return f"SELECT {line} AS line FROM {source} ORDER BY {order} LIMIT {most:d}"
 
 
-def _after(listing: Listing) -> str:
+def _after(listing: RowsQuery) -> str:
     """What is true of rows past the place a page begins after."""
     place = listing.after
     if place is None:
@@ -83,33 +85,33 @@ def _after(listing: Listing) -> str:
     )
 
 
-def _line(kind: Kind, names: Sequence[str]) -> str:
+def _line(line_format: LineFormat, names: Sequence[str]) -> str:
     """An expression that writes a row as a line of ``json``, ``csv`` or ``tsv``."""
     parts = []
     for name in names:
         column = COLUMNS[name]
-        key = f'"{name}":' if kind == "json" else ""
+        key = f'"{name}":' if line_format == "json" else ""
         if name in NUMBERS:
-            none = "null" if kind == "json" else ""
+            none = "null" if line_format == "json" else ""
             value = f"toString({column})"
             if name == "captchaRetry":
                 value = f"ifNull({value}, '{none}')"
             parts.append(f"{quote(key)}, {value}" if key else value)
-        elif name == "timestamp" and kind == "tsv":
+        elif name == "timestamp" and line_format == "tsv":
             parts.append("toString(-neg_ms)")
-        elif kind == "tsv":
+        elif line_format == "tsv":
             parts.append(column)
         else:
-            text = TIMESTAMP if name == "timestamp" else _quotable(kind, column)
+            text = TIMESTAMP if name == "timestamp" else _quotable(line_format, column)
             opening = key + '"'
             parts.append(f"""{quote(opening)}, {text}, '"'""")
-    comma = quote("\t" if kind == "tsv" else ",")
-    begin, end = ("',{', ", "'}\\x0a'") if kind == "json" else ("", "'\\x0a'")
+    comma = quote("\t" if line_format == "tsv" else ",")
+    begin, end = ("',{', ", "'}\\x0a'") if line_format == "json" else ("", "'\\x0a'")
     return f"concat({begin}{f', {comma}, '.join(parts)}, {end})"
 
 
-def _quotable(kind: Kind, column: str) -> str:
-    if kind == "json":
+def _quotable(line_format: LineFormat, column: str) -> str:
+    if line_format == "json":
         return json_text(column)
     return f"""replaceAll({column}, '"', '""')"""
 
@@ -142,7 +144,7 @@ def arrivals(
     )
 
 
-def extent(selection: Selection, pieces: Sequence[Piece]) -> str:
+def extent(selection: Selection, pieces: Sequence[TimeSlice]) -> str:
     """How many records there are, when the earliest and the latest was, and the highest version."""
     source = sql.source(["neg_ms", "version"], condition(selection), pieces)
     return f"SELECT count(), -max(neg_ms), -min(neg_ms), max(version) FROM {source}"
@@ -155,7 +157,7 @@ SEPARATOR: Final = "\x01"
 def values(
     selection: Selection,
     dimensions: Sequence[Dimension],
-    pieces: Sequence[Piece],
+    pieces: Sequence[TimeSlice],
     *,
     after_version: int,
     most: int,
@@ -174,7 +176,7 @@ def values(
 
 
 def _as_text(dimension: Dimension) -> str:
-    if dimension.kind == "retry":
+    if dimension.type == "retry":
         return RETRY_TEXT
-    is_text = dimension.kind in ("text", "provider")
+    is_text = dimension.type in ("text", "provider")
     return dimension.column if is_text else f"toString({dimension.column})"

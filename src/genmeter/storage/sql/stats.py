@@ -3,7 +3,7 @@
 from typing import Final
 
 from genmeter.model.bots import fields
-from genmeter.query.stats import Question
+from genmeter.query.stats import StatsQuery
 from genmeter.storage.sql.base import TABLE, TIMESTAMP, escaped, json_text, of_account, quote
 
 MARK: Final = "\t"
@@ -13,7 +13,7 @@ places where JSON allows one. ``own`` and ``msec`` differ from row to row, what 
 groups apart. R3 keeps control characters out of texts, so neither can be anything else."""
 
 
-def nth_newest(question: Question, *, skip: int, oldest_ms: int, since_ms: int | None) -> str:
+def nth_newest(question: StatsQuery, *, skip: int, oldest_ms: int, since_ms: int | None) -> str:
     """The ``neg_ms`` of the record after the ``skip`` newest, or nothing where there are fewer.
 
     It counts records that were sent again more than once, so it is a bound to start from and not
@@ -23,7 +23,7 @@ def nth_newest(question: Question, *, skip: int, oldest_ms: int, since_ms: int |
     return f"SELECT neg_ms FROM {TABLE} WHERE {where} ORDER BY neg_ms LIMIT 1 OFFSET {skip:d}"
 
 
-def answer(question: Question, *, oldest_ms: int, max_neg_ms: int | None = None) -> str:
+def answer(question: StatsQuery, *, oldest_ms: int, max_neg_ms: int | None = None) -> str:
     """The rows that answer ``question``, newest first, each a text with ``MARK`` in it.
 
     ``max_neg_ms`` promises that enough rows are at least that new.
@@ -35,7 +35,7 @@ def answer(question: Question, *, oldest_ms: int, max_neg_ms: int | None = None)
     )
 
 
-def _matching(question: Question, oldest_ms: int, max_neg_ms: int | None = None) -> str:
+def _matching(question: StatsQuery, oldest_ms: int, max_neg_ms: int | None = None) -> str:
     """The condition on a question's records: whose they are, first of all (C23)."""
     terms = [of_account(question.account), f"bot = {quote(question.bot)}"]
     newest_ms = None
@@ -65,10 +65,10 @@ def _row(bot: str) -> str:
             parts += f"', ifNull({some}, ''), '"
         elif field.column == "msec":
             parts += f"{comma}\"{field.key}\":{mark}', toString({field.column}), '{mark}"
-        elif field.kind == "number":
+        elif field.type == "number":
             parts += f"{comma}\"{field.key}\":', toString({field.column}), '"
         else:
-            value = TIMESTAMP if field.kind == "timestamp" else json_text(field.column)
+            value = TIMESTAMP if field.type == "timestamp" else json_text(field.column)
             after = mark if field.column == "jobid" else ""
             parts += f'{comma}"{field.key}":"\', {value}, \'"{after}'
     return f"concat({parts}{escaped(ROW_END)}')"
