@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from genmeter.errors import NewerSchemaError, StartError
+from genmeter.storage import schema
 from genmeter.storage.engine.base import Layout
 from genmeter.storage.engine.clickhouse import RefusedError
 from genmeter.storage.engine.cluster import State
-from genmeter.storage.sql import base as sql
 from tests.later_version import later
 from tests.servers.cluster import NAME, Cluster
 from tests.servers.settings import address, on_cluster
@@ -312,7 +312,7 @@ def test_a_later_version_adds_a_column_on_every_server_also_on_one_that_was_away
             service.client(account=name).record(job())
     away = cluster.shard(2)[1]
     away.kill()
-    monkeypatch.setattr(sql, "migrations", later)
+    monkeypatch.setattr(schema, "migrations", later)
     for _ in range(2):  # the second start finds the step done
         with running(tmp_path / "later", **changes) as service:
             for name in names:
