@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.plan import DAY_ROWS
 from genmeter.clock import now_ms
-from genmeter.model.bots import fields
+from genmeter.model.bots import ELEVEN
 from genmeter.query.stats import StatsQuery
 from genmeter.storage.engine.base import Engine
 from genmeter.storage.engine.chdb import connect
@@ -132,9 +132,9 @@ def last_rows(folder: Path, question: StatsQuery, repeats: int) -> list[float]:
             raise RuntimeError(f"the store asks in an unknown way: {engine.streamed}")
         columns = ", ".join(
             f"fromUnixTimestamp64Milli(-neg_ms, 'UTC') AS {field.key}"
-            if field.type == "timestamp"
+            if field.type == "time"
             else f"{field.column} AS {field.key}"
-            for field in fields(question.bot)
+            for field in ELEVEN.fields(question.bot)
         )
         statement = (
             f"SELECT {columns} FROM {sql.TABLE} FINAL WHERE {found[1]} "

@@ -7,7 +7,6 @@ because a process has one engine.
 
 import sys
 from pathlib import Path
-from unittest.mock import patch
 
 from genmeter.cli import main
 from genmeter.server.service import Service
@@ -17,19 +16,16 @@ from genmeter.storage.sql import base as sql
 from tests.support import settings as of_test
 
 today = schema.migrations
-of_today = dict(sql.COLUMNS)
 
 
 def later(layout: base.Layout) -> tuple[tuple[schema.Step, ...], ...]:
     """Today's steps, and one that adds a column."""
-    with patch.object(sql, "COLUMNS", of_today):
-        steps = today(layout)
-    return (*steps, (schema.add_column(sql.TABLE, "region", "String", "somewhere"),))
+    return (*today(layout), (schema.add_column(sql.TABLE, "region", "LowCardinality(String)"),))
 
 
 if __name__ == "__main__":
     schema.migrations = later
-    sql.COLUMNS["region"] = "String"
+    sql.COLUMNS["region"] = "LowCardinality(String)"
     if len(sys.argv) > 2:
         main(sys.argv[2:])
     with Service(of_test(Path(sys.argv[1]))) as service:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from genmeter.clock import month_ms, utc_date
-from genmeter.model.bots import BOTS
+from genmeter.model.bots import ELEVEN
 from tests.servers.clickhouse import ClickHouse
 from tests.support import NOON_MS, Client, Process, genmeter, job
 
@@ -33,7 +33,7 @@ def records(account: str) -> list[dict[str, Any]]:
     """Records of an account, of all bots and times, with all that a text may hold."""
     number = 0
     made = []
-    for bot in BOTS:
+    for bot in ELEVEN.names:
         for ms in TIMES:
             texts = [TEXTS[(number + n) % len(TEXTS)] for n in range(8)]
             names = ("config", "endpoint", "status", "func", "model", "captchaProviders", "tier")
@@ -93,7 +93,7 @@ def ask(
     server: Process,
     token: str,
     accounts: Sequence[str] = ACCOUNTS,
-    bots: Sequence[str] = BOTS,
+    bots: Sequence[str] = ELEVEN.names,
 ) -> dict[str, bytes]:
     """The answers to all questions, without empty lines between rows."""
     client = Client(server.base_url, token)

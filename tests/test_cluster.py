@@ -321,7 +321,7 @@ def test_a_later_version_adds_a_column_on_every_server_also_on_one_that_was_away
             settled(service)
     for server in cluster.servers:
         kept = server.query(f"SELECT region, count() FROM {database}.records GROUP BY region")
-        assert kept == "somewhere\t1\n"
+        assert kept == "\t1\n"
     monkeypatch.undo()
     with (
         pytest.raises(NewerSchemaError, match="schema version 2"),

@@ -10,6 +10,7 @@ from genmeter.config.load import load, of_command, server_settings
 from genmeter.config.settings import SETTINGS, Setting
 from genmeter.config.urls import CLICKHOUSE_FORM, ClickHouseUrl, PostgresqlUrl, Secret
 from genmeter.errors import SettingsError, StartError
+from genmeter.model.bots import ELEVEN
 
 COMMANDS = sorted({command for setting in SETTINGS for command in setting.commands})
 DEFAULTS = {
@@ -25,6 +26,7 @@ DEFAULTS = {
     "engine_memory_mb": 1500,
     "engine_threads": 2,
     "stall_seconds": 60,
+    "bots": None,
     "log_level": "info",
 }
 NO_ACCOUNTS_SERVER = {
@@ -89,6 +91,7 @@ SAMPLES = {
     "engine_memory_mb": ("256", "300", 256),
     "engine_threads": ("1", "3", 1),
     "stall_seconds": ("3600", "1", 3600),
+    "bots": ("more.toml", "other.toml", ELEVEN.extended({"bots": {"flowmusic": {}}})),
     "log_level": ("debug", "error", "debug"),
     "clickhouse": (
         "https://a/b",
@@ -127,6 +130,8 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "secret").write_text("from a file\n")
     (tmp_path / "other").write_text("from another file\n")
     (tmp_path / "token").write_text(" user:acme-02\r\n")
+    (tmp_path / "more.toml").write_text("[bots.flowmusic]\n")
+    (tmp_path / "other.toml").write_text("")
     (tmp_path / "ca.pem").write_text("a certificate\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path

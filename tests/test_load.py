@@ -19,7 +19,7 @@ from bench.population import Population
 from bench.sending import Load
 
 from genmeter.clock import now_ms
-from genmeter.model.bots import BOTS
+from genmeter.model.bots import ELEVEN
 from tests.support import NOON_MS, Client, Process, environment, new_token
 
 ROOT = Path(__file__).parent.parent
@@ -53,7 +53,7 @@ def test_no_record_repeats_another_and_the_service_takes_them_all() -> None:
     body = b"\n".join([*lines(population, 5000), *population.records(same_moment)])
     rows = decode(body, "nobody", NOON_MS + 10_000)
     assert len({row.identity() for row in rows}) == 7000
-    assert {row.bot for row in rows} == set(BOTS)
+    assert {row.bot for row in rows} == set(ELEVEN.names)
 
 
 def test_an_account_has_configs_and_a_name_of_its_own() -> None:
@@ -126,7 +126,7 @@ def test_what_it_reports_is_what_the_server_holds(tmp_path: Path) -> None:
         client = Client(server.base_url, token)
         held = sum(
             client.stats(bot=bot, account=Population.name(number), limit=50_000)["total"]
-            for bot in BOTS
+            for bot in ELEVEN.names
             for number in range(accounts)
         )
         client.http.close()

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from genmeter.model.bots import BOTS
+from genmeter.model.bots import ELEVEN
 from tests.asking import METRICS, NOW_MS, Maker
 from tests.reference.question import Given
 from tests.reference.records import Row, attempts, stored
@@ -16,7 +16,8 @@ from tests.world import META, QUERY, ROWS, Answer
 pytestmark = pytest.mark.engines("embedded", "server", "cluster")
 
 KEYS: Final = (
-    "account", "accounts", "bots", "dimensions", "metrics", "intervals", "formats", "limits",
+    "account", "accounts", "bots", "fields", "dimensions", "metrics", "intervals", "formats",
+    "limits",
     "retention_days", "oldest", "newest", "records",
 )  # fmt: skip
 _numbers = itertools.count(1)
@@ -53,7 +54,17 @@ def test_of_an_account_without_records(client: Client) -> None:
     answer = meta(client)
     assert list(answer) == [key for key in KEYS if key != "accounts"]
     assert answer["account"] == client.account
-    assert answer["bots"] == list(BOTS)
+    assert answer["bots"] == list(ELEVEN.names)
+    assert [field["key"] for field in answer["fields"]] == [
+        "timestamp", "account", "bot", "jobid", "config", "endpoint", "status", "func", "code",
+        "msec", "model", "captchaProviders", "captchaRetry", "tier", "sku",
+    ]  # fmt: skip
+    assert answer["fields"][11] == {
+        "key": "captchaProviders", "label": "captcha provider", "dimension": "captchaProvider",
+        "groups": True, "number": False,
+    }  # fmt: skip
+    grouped = {field["dimension"] for field in answer["fields"] if field["groups"]}
+    assert grouped == set(answer["dimensions"]) | {"account"}
     assert answer["dimensions"] == present([])
     assert answer["intervals"] == ["auto", "1m", "5m", "15m", "1h", "1d", "1w", "1mo"]
     assert answer["formats"] == ["json", "ndjson", "csv", "parquet", "arrow"]

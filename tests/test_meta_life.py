@@ -19,6 +19,7 @@ from hypothesis.stateful import (
 from genmeter.clock import DAY_MS, iso
 from genmeter.execution.aggregator import Aggregator
 from genmeter.execution.catalog import Catalog, Meta, QueryLimits
+from genmeter.model.bots import ELEVEN
 from genmeter.model.record import Row
 from genmeter.query.selection import Filter, Pattern, Selection
 from genmeter.storage.shards import Run, Shards
@@ -34,7 +35,7 @@ MOMENTS = (0, 6_999, 7_000, DAY_MS - 1)
 def inventory(engine: Hooked, store: Store) -> Catalog:
     shards = Shards(engine, store.duplicates, memory_mb=1000)
     limits = QueryLimits(days=400, groups=1000, seconds=30)
-    return Catalog(Aggregator(shards, most_groups=1000), shards, limits, 0)
+    return Catalog(Aggregator(shards, most_groups=1000), shards, limits, 0, ELEVEN)
 
 
 def meta(there: Catalog, store: Store, account: str | None, now_ms: int) -> Meta:

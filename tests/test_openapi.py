@@ -7,7 +7,7 @@ import httpx2
 import jsonschema
 import pytest
 
-from genmeter.model.bots import BOTS
+from genmeter.model.bots import ELEVEN
 from tests.support import NOON_MS, Client, Running, job
 
 
@@ -49,11 +49,11 @@ def test_every_route_for_programs_is_described(
     service: Running, description: dict[str, Any]
 ) -> None:
     listed = httpx2.get(f"{service.base_url}/nothing").json()["error"].split("there are ")[1]
-    pages = {"/", "/assets/{version}/{name}", "/docs", "/docs.css", "/openapi.json"}
+    pages = {"/", "/assets/{version}/{name:path}", "/docs", "/docs.css", "/openapi.json"}
     assert set(listed.split(", ")) - pages == set(description["paths"])
 
 
-@pytest.mark.parametrize("bot", BOTS)
+@pytest.mark.parametrize("bot", ELEVEN.names)
 def test_answers_are_as_described(client: Client, description: dict[str, Any], bot: str) -> None:
     path = "/v2/account/stats"
     check(description, path, client.ask(bot=bot))

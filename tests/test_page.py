@@ -51,7 +51,7 @@ def test_text_stands_out_from_every_ground_it_is_on(scheme: str) -> None:
 
 
 def test_nothing_of_the_page_is_inline_or_elsewhere() -> None:
-    for path in STATIC.iterdir():
+    for path in filter(Path.is_file, STATIC.rglob("*")):
         text = path.read_text(encoding="utf-8")
         assert len(text.splitlines()) < 500, path.name
         addresses = set(re.findall(r"https?://[\w./]+", text))
@@ -65,7 +65,7 @@ def test_without_its_chart_library_the_page_says_how_to_get_it(
 ) -> None:
     (tmp_path / "static").symlink_to(STATIC)
     monkeypatch.setattr(page, "_HERE", tmp_path)
-    assert [route.path for route in page.routes()] == ["/", "/assets/{version}/{name}"]
+    assert [route.path for route in page.routes()] == ["/", "/assets/{version}/{name:path}"]
 
 
 def test_files_are_served_as_what_they_are(service: Running) -> None:

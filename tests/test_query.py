@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from genmeter.errors import BadRequestError, ForbiddenError
-from genmeter.model.bots import BOTS
+from genmeter.model.bots import ELEVEN
 from genmeter.query.stats import StatsQuery, parse
 
 NOW = 1_770_978_600_000  # 2026-02-13T10:30:00.000Z
@@ -26,13 +26,13 @@ def faults(*params: Pair) -> list[str]:
     return str(caught.value).split("; ")
 
 
-@pytest.mark.parametrize("bot", BOTS)
+@pytest.mark.parametrize("bot", ELEVEN.names)
 def test_c2_each_of_the_eleven_bots_can_be_asked_for(bot: str) -> None:
     assert ask(("bot", bot)) == StatsQuery(account="acme", bot=bot, date="2026-02-13")
 
 
 def test_c2_bot_is_required_and_the_message_names_what_is_allowed() -> None:
-    allowed = ", ".join(BOTS)
+    allowed = ", ".join(ELEVEN.names)
     assert faults() == ["bot is required", f"it is one of {allowed}"]
     for other in ("Kling", " kling", "kling ", "kling\n", "google_flow", "sora", "0"):
         assert faults(("bot", other)) == [f'bot is not known: "{other}"', f"it is one of {allowed}"]
@@ -178,7 +178,7 @@ def test_c23_only_an_admin_may_ask_about_another_account() -> None:
 
 NAMES = st.sampled_from(["bot", "date", "limit", "config", "account", "Account", "x"])
 VALUES = st.one_of(
-    st.sampled_from(["", *BOTS, "2026-02-13", "2026-02-30", "5", "0", "acme", "other"]),
+    st.sampled_from(["", *ELEVEN.names, "2026-02-13", "2026-02-30", "5", "0", "acme", "other"]),
     st.text(max_size=12),
     st.text(string.digits + "-", max_size=12),
 )
@@ -195,7 +195,7 @@ def test_c23_whatever_is_asked_it_is_about_ones_own_account(
     except (BadRequestError, ForbiddenError):
         return
     assert question.account == "acme"
-    assert question.bot in BOTS
+    assert question.bot in ELEVEN.names
     assert (question.date is None) != (question.limit is None)
     assert question.limit is None or 1 <= question.limit <= 50_000
     assert question.config is None or ("config", question.config) in params

@@ -5,7 +5,7 @@ from typing import Final
 import httpx2
 import pytest
 
-from genmeter.model.bots import BOTS
+from genmeter.model.bots import ELEVEN
 from tests.reference.question import Given
 from tests.support import NOON_MS, Client, Running, job
 from tests.world import META, QUERY, ROWS
@@ -40,9 +40,9 @@ def faults(response: httpx2.Response) -> list[str]:
 
 
 COMMON: Final[list[tuple[Given, tuple[str, ...]]]] = [
-    ({"bot": "sora"}, ("bot", '"sora"', *BOTS)),
-    ({"bot": "Kling"}, ("bot", '"Kling"', *BOTS)),
-    ({"bot!": "sora"}, ("bot!", '"sora"', *BOTS)),
+    ({"bot": "sora"}, ("bot", '"sora"', *ELEVEN.names)),
+    ({"bot": "Kling"}, ("bot", '"Kling"', *ELEVEN.names)),
+    ({"bot!": "sora"}, ("bot!", '"sora"', *ELEVEN.names)),
     ({"bot": ["all", "kling"]}, ("bot", "all")),
     ({"from": "yesterday"}, ("from", '"yesterday"', *INSTANT)),
     ({"from": "2026-02-30"}, ("from", '"2026-02-30"', *INSTANT)),

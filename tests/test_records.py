@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from genmeter.errors import BadRequestError
 from genmeter.ingest.decode import Admission, Decoded, decode
-from genmeter.model.bots import BOTS
+from genmeter.model.bots import ELEVEN
 from genmeter.model.record import Row, retention_edge_ms
 
 NOW: Final = 1_770_978_600_000  # 2026-02-13T10:30:00.000Z
@@ -65,7 +65,7 @@ def test_r2_what_a_record_may_leave_out_has_a_default() -> None:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("bot", BOTS)
+@pytest.mark.parametrize("bot", ELEVEN.names)
 def test_r2_all_fields_are_kept_for_every_bot(bot: str) -> None:
     texts = {name: f"{name} ä @+:" for name in TEXTS}
     row = taken(bot=bot, timestamp=NOW - 1, captchaRetry=3, **texts)
@@ -90,7 +90,7 @@ def test_c20_all_faults_of_a_record_are_in_one_message() -> None:
     )  # fmt: skip
     faults = error.split("; ")
     assert faults[0] == "config is required"
-    assert f"bot must be one of {', '.join(BOTS)}" in faults
+    assert f"bot must be one of {', '.join(ELEVEN.names)}" in faults
     assert "endpoint has 513 bytes of UTF-8; at most 512 are allowed" in error
     assert "code must be an integer from 0 to 999, not 1000" in faults
     assert "msec must be an integer from 0 to 4294967295, not -1" in faults
@@ -124,7 +124,7 @@ def test_c20_a_number_too_long_to_show_is_not_said_to_be_no_integer() -> None:
 
 def test_c2_bots_are_exact() -> None:
     for bot in ("Kling", " kling", "google_flow", "sora", 5, ["kling"], {"kling": 1}):
-        assert refused(bot=bot) == f"bot must be one of {', '.join(BOTS)}"
+        assert refused(bot=bot) == f"bot must be one of {', '.join(ELEVEN.names)}"
 
 
 @pytest.mark.parametrize(
@@ -331,7 +331,7 @@ JSON = st.recursive(
 )
 GOOD = st.fixed_dictionaries(
     {
-        "bot": st.sampled_from(BOTS),
+        "bot": st.sampled_from(ELEVEN.names),
         "config": st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=128),
         "endpoint": st.just("e"),
         "code": st.integers(0, 999),

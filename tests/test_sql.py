@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genmeter.model.bots import BOTS, fields
+from genmeter.model.bots import ELEVEN
 from genmeter.query.stats import StatsQuery
 from genmeter.storage import schema
 from genmeter.storage.engine import base
@@ -185,7 +185,7 @@ ACCOUNT = re.compile(r"WHERE account = $")
 @given(
     account=HOSTILE,
     config=st.none() | HOSTILE | st.just("' OR account = 'other"),
-    bot=st.sampled_from(BOTS),
+    bot=st.sampled_from(ELEVEN.names),
     of_day=st.booleans(),
     bound=st.none() | st.integers(-NOON, 0),
 )
@@ -220,17 +220,17 @@ def test_c23_each_condition_of_a_question_starts_with_the_account(
 
 
 def test_c8_an_answer_merges_equal_records_and_is_newest_first() -> None:
-    for bot in BOTS:
+    for bot in ELEVEN.names:
         text, _ = literals(stats.answer(StatsQuery(account="a", bot=bot, limit=9), oldest_ms=0))
         assert text.count("FROM records ") == text.count("FROM records FINAL WHERE") == 1  # R6
         assert text.endswith(" ORDER BY neg_ms, jobid DESC LIMIT 9")
 
 
 def test_c10_the_keys_of_each_bots_rows_are_in_order() -> None:
-    for bot in BOTS:
+    for bot in ELEVEN.names:
         statement = stats.answer(StatsQuery(account="a", bot=bot, limit=1), oldest_ms=0)
         keys = re.findall(r'"(\w+)":', statement)
-        assert keys == [field.key for field in fields(bot)]
+        assert keys == [field.key for field in ELEVEN.fields(bot)]
 
 
 def test_r6_the_table_is_sorted_by_identity_and_keeps_the_highest_version() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from genmeter.clock import iso
 from genmeter.execution.summary import Summary, percent, summarize, time_span
-from genmeter.model.bots import BOTS
+from genmeter.model.bots import ELEVEN
 from genmeter.storage.tally import Group, Totals
 
 DAY: Final = 86_400_000
@@ -142,7 +142,12 @@ ROW = st.fixed_dictionaries(
 )
 
 
-@given(st.sampled_from(BOTS), st.lists(ROW, min_size=1, max_size=40), st.randoms(), st.booleans())
+@given(
+    st.sampled_from(ELEVEN.names),
+    st.lists(ROW, min_size=1, max_size=40),
+    st.randoms(),
+    st.booleans(),
+)
 @settings(max_examples=300, deadline=None)
 def test_c11_to_c18_the_summary_is_that_of_its_rows(
     bot: str, rows: list[Row], random: Any, split: bool

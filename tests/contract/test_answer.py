@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from genmeter.clock import DAY_MS
-from genmeter.model.bots import BOTS
+from genmeter.model.bots import ELEVEN
 from tests.support import NOON_MS, TODAY, Client, job
 
 WITH_MODEL = {"google-flow", "dreamina", "kling", "minimax", "pixverse", "luma"}
@@ -83,7 +83,7 @@ FULL: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("bot", BOTS)
+@pytest.mark.parametrize("bot", ELEVEN.names)
 def test_c10_a_row_has_the_keys_of_its_bot_in_order(client: Client, bot: str) -> None:
     client.record(job(bot=bot, jobid="full", **FULL))
     row = client.stats(bot=bot)["data"][0]
@@ -92,7 +92,7 @@ def test_c10_a_row_has_the_keys_of_its_bot_in_order(client: Client, bot: str) ->
     assert row == {key: expected[key] for key in shown(bot)}
 
 
-@pytest.mark.parametrize("bot", BOTS)
+@pytest.mark.parametrize("bot", ELEVEN.names)
 def test_c10_optional_texts_are_there_and_a_missing_retry_is_not(client: Client, bot: str) -> None:
     client.record(job(bot=bot))
     row = client.stats(bot=bot)["data"][0]
@@ -132,7 +132,7 @@ def test_c11_summary_keys_come_in_order(client: Client) -> None:
     base = ["from", "to", "time_span", "by_config", "by_code", "by_endpoint", "by_status",
             "success_rate", "avg_msec"]  # fmt: skip
     captcha = ["by_captcha_provider", "avg_captcha_retry", "by_tier", "by_sku", "lookup"]
-    for bot in BOTS:
+    for bot in ELEVEN.names:
         extra = (["by_model"] if bot in WITH_MODEL else []) + (
             captcha if bot == "google-flow" else []
         )

@@ -6,7 +6,7 @@ import httpx2
 import pytest
 
 from genmeter.clock import DAY_MS, day_start_ms
-from genmeter.model.bots import BOTS
+from genmeter.model.bots import ELEVEN
 from tests.support import NOON_MS, TODAY, Client, Running, job
 
 STATS = "/v2/account/stats"
@@ -58,7 +58,7 @@ def test_c1_the_scheme_is_case_insensitive(client: Client) -> None:
     assert httpx2.get(f"{client.base_url}{STATS}?bot=luma", headers=headers).status_code == 200
 
 
-@pytest.mark.parametrize("bot", BOTS)
+@pytest.mark.parametrize("bot", ELEVEN.names)
 def test_c2_each_of_the_eleven_bots_answers(client: Client, bot: str) -> None:
     assert client.stats(bot=bot)["bot"] == bot
 
@@ -69,7 +69,7 @@ def test_c2_any_other_bot_is_400_and_names_those_allowed(
 ) -> None:
     response = client.ask(params)
     assert response.status_code == 400
-    assert all(bot in response.json()["error"] for bot in BOTS)
+    assert all(bot in response.json()["error"] for bot in ELEVEN.names)
 
 
 def test_c3_a_date_is_a_utc_day_without_the_next_ones_first_millisecond(client: Client) -> None:

@@ -11,7 +11,7 @@ import zstandard
 
 from genmeter.clock import DAY_MS, iso
 from genmeter.errors import EngineError
-from genmeter.model.bots import BOTS
+from genmeter.model.bots import ELEVEN
 from tests.support import NOON_MS, TODAY, Client, Running, job
 
 NDJSON = "application/x-ndjson"
@@ -261,12 +261,12 @@ def test_r6_corrections_win_although_the_clock_was_set_back(
 
 def test_r6_identity_is_account_bot_timestamp_and_jobid(service: Running, client: Client) -> None:
     base = job(jobid="same")
-    different = [base | {"bot": bot} for bot in BOTS] + [base | {"timestamp": NOON_MS - 1}]
+    different = [base | {"bot": bot} for bot in ELEVEN.names] + [base | {"timestamp": NOON_MS - 1}]
     different += [base | {"jobid": "Same"}]
     client.record(*different)
     other = service.client()
     other.record(base)
-    assert sum(client.stats(bot=bot)["total"] for bot in BOTS) == len(BOTS) + 2
+    assert sum(client.stats(bot=bot)["total"] for bot in ELEVEN.names) == len(ELEVEN.names) + 2
     assert other.stats(bot="google-flow")["total"] == 1
 
 

@@ -13,7 +13,7 @@ from genmeter.api.responses import Streamed
 from genmeter.auth.accounts import Token
 from genmeter.errors import ForbiddenError, UnauthorizedError
 from genmeter.execution.feed import HEARTBEAT_S, Feed, parse_event_id
-from genmeter.model.bots import BOTS
+from genmeter.model.bots import Bots
 from genmeter.model.record import ACCOUNT_NAME, ACCOUNT_RULE
 from genmeter.query.parameters import Parameters, quoted
 
@@ -25,11 +25,13 @@ class LiveRoutes:
         self,
         live: Feed,
         authenticator: Authenticator,
+        bots: Bots,
         *,
         stall_seconds: float,
     ) -> None:
         self._live = live
         self._authenticator = authenticator
+        self._bots = bots
         self._stall_seconds = stall_seconds
 
     def routes(self) -> list[Route]:
@@ -38,7 +40,7 @@ class LiveRoutes:
 
     async def _follow(self, request: Request) -> Response:
         token = await self._authenticator.authenticate(request, "read")
-        account, bots = _asked(request, token)
+        account, bots = _asked(request, token, self._bots)
         last_id = request.headers.get("last-event-id")
         after = parse_event_id(last_id) if last_id else None
 
@@ -48,14 +50,18 @@ class LiveRoutes:
         return _Stream(self._live.follow(account, bots, after), still_allowed, self._stall_seconds)
 
 
-def _asked(request: Request, token: Token) -> tuple[str | None, tuple[str, ...] | None]:
+def _asked(
+    request: Request, token: Token, known: Bots
+) -> tuple[str | None, tuple[str, ...] | None]:
     """The account, None for all, and the bots, None for all."""
     given = Parameters.of_address(request.query_params.multi_items())
     account = given.read("account", _account) or token.account
     bots = tuple(given.all("bot"))
-    if unknown := set(bots) - {*BOTS, "all"}:
+    if unknown := set(bots) - {*known.names, "all"}:
         shown = ", ".join(map(quoted, sorted(unknown)[:5]))
-        given.faults.append(f"bot must be all, or one or more of {', '.join(BOTS)}, not {shown}")
+        given.faults.append(
+            f"bot must be all, or one or more of {', '.join(known.names)}, not {shown}"
+        )
     given.end()
     if account != token.account and not token.is_admin:
         raise ForbiddenError("only an admin token may name another account than its own")

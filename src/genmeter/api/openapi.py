@@ -27,7 +27,8 @@ from genmeter.execution.stats_answer import Head
 from genmeter.execution.summary import Summary
 from genmeter.formats.encoders import FORMATS
 from genmeter.ingest.decode import Rejection
-from genmeter.model.bots import BOTS, FIELDS
+from genmeter.model.bots import Bots
+from genmeter.model.fields import FIELDS
 from genmeter.model.record import Record
 from genmeter.query.stats import MAX_LIMIT
 
@@ -58,7 +59,7 @@ def routes(description: dict[str, Any]) -> list[Route]:
     return [Route("/openapi.json", openapi, methods=["GET"])]
 
 
-def document() -> dict[str, Any]:
+def document(bots: Bots) -> dict[str, Any]:
     """The whole description, as JSON can carry it."""
     _, schemas = msgspec.json.schema_components(
         [
@@ -76,6 +77,10 @@ def document() -> dict[str, Any]:
         ],
         ref_template="#/components/schemas/{name}",
     )
+    schemas["Record"]["properties"]["bot"] = {
+        "enum": list(bots.names),
+        "description": "Bot that ran the job",
+    }
     schemas["Row"] = _row_schema()
     schemas["Stats"] = _stats_schema()
     schemas |= openapi_queries.schemas()
@@ -89,7 +94,7 @@ def document() -> dict[str, Any]:
         },
         "servers": [{"url": "/"}],
         "security": [{"token": []}],
-        "paths": _paths(),
+        "paths": _paths(bots),
         "components": {
             "schemas": schemas,
             "securitySchemes": {
@@ -105,19 +110,23 @@ def document() -> dict[str, Any]:
 
 def _row_schema() -> dict[str, Any]:
     types: dict[str, dict[str, Any]] = {
-        "timestamp": {
+        "time": {
             "type": "string",
             "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$",
         },
         "text": {"type": "string"},
+        "providers": {"type": "string"},
+        "code": {"type": "integer", "minimum": 0},
         "number": {"type": "integer", "minimum": 0},
     }
     return {
         "title": "Row",
         "description": "A job. Fields past msec are there for the bots that show them.",
         "type": "object",
-        "properties": {f.key: types[f.type] | {"description": f.help} for f in FIELDS},
-        "required": [f.key for f in FIELDS if f.shown == "always"],
+        "properties": {
+            f.key: types[f.type] | {"description": f.help} for f in FIELDS if f.in_stats
+        },
+        "required": [f.key for f in FIELDS if f.in_stats and not f.per_bot],
         "additionalProperties": False,
     }
 
@@ -142,13 +151,13 @@ def _stats_schema() -> dict[str, Any]:
     }
 
 
-def _paths() -> dict[str, Any]:
+def _paths(bots: Bots) -> dict[str, Any]:
     return {
         "/v2/account/stats": {
             "get": {
                 "operationId": "getAccountStats",
                 "summary": "How the jobs of one bot went: one UTC day, or the last N",
-                "parameters": _parameters(),
+                "parameters": _parameters(bots),
                 "responses": _responses("Stats", "The statistics", "400", "401", "403", "503"),
             },
             "post": {
@@ -187,7 +196,7 @@ def _paths() -> dict[str, Any]:
                 },
             },
         },
-        **_queries(),
+        **_queries(bots),
         "/v2/account": {
             "get": {
                 "operationId": "getAccount",
@@ -282,7 +291,7 @@ def _tokens() -> dict[str, Any]:
     }
 
 
-def _queries() -> dict[str, Any]:
+def _queries(bots: Bots) -> dict[str, Any]:
     """The routes of questions about ranges."""
 
     def resource(
@@ -308,19 +317,19 @@ def _queries() -> dict[str, Any]:
             },
         }
 
-    account = [p for p in openapi_queries.rows_parameters() if p["name"].startswith("account")]
+    account = [p for p in openapi_queries.rows_parameters(bots) if p["name"].startswith("account")]
     return {
         QUERY: resource(
             "Query",
             "Figures of any range: metrics, percentiles, groups, series",
             "Query",
-            openapi_queries.query_parameters(),
+            openapi_queries.query_parameters(bots),
         ),
         ROWS: resource(
             "Rows",
             "The records of any range, page by page or all of them",
             "Rows",
-            openapi_queries.rows_parameters(),
+            openapi_queries.rows_parameters(bots),
         ),
         META: {
             "get": {
@@ -346,11 +355,11 @@ def _parameter(
     }
 
 
-def _parameters() -> list[dict[str, Any]]:
+def _parameters(bots: Bots) -> list[dict[str, Any]]:
     day = {"type": "string", "format": "date"}
     number = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}
     return [
-        _parameter("bot", {"enum": list(BOTS)}, "Bot to ask about", required=True),
+        _parameter("bot", {"enum": list(bots.names)}, "Bot to ask about", required=True),
         _parameter("date", day, "UTC day; today where neither date nor limit is given"),
         _parameter("limit", number, "The last N records over all days; date is then ignored"),
         _parameter("config", {"type": "string"}, "Only this config, exactly"),

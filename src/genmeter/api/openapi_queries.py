@@ -4,12 +4,13 @@ from typing import Any, Final
 
 from genmeter.execution.render import FRACTIONS
 from genmeter.formats.encoders import FORMATS
-from genmeter.model.bots import BOTS, FIELDS
+from genmeter.model.bots import Bots
+from genmeter.model.fields import BY_KEY
 from genmeter.query.aggregation import MAX_METRICS, MAX_TOP, PREVIOUS
 from genmeter.query.buckets import INTERVALS
 from genmeter.query.listing import NEWEST, OLDEST
 from genmeter.query.metrics import DEFAULT, METRICS, PERCENTILES_HELP
-from genmeter.query.row_text import COLUMNS, NUMBERS
+from genmeter.query.row_text import COLUMNS, NULLABLE, NUMBERS
 from genmeter.query.selection import DIMENSIONS, NOT
 from genmeter.query.stats import MAX_LIMIT
 
@@ -19,7 +20,6 @@ _TIME: Final = {
     "type": "string",
     "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}(Z|[+-]\d\d:\d\d(:\d\d)?)$",
 }
-_HELP: Final = {field.key: field.help for field in FIELDS}
 _PATTERNS: Final = (
     "Exact, a prefix such as `veo-*`, or `(empty)`; a backslash takes the meaning from the next "
     "character"
@@ -114,12 +114,11 @@ def _row() -> dict[str, Any]:
     for name in COLUMNS:
         if name == "timestamp":
             properties[name] = dict(_TIME)
-        elif name == "captchaRetry":
+        elif name in NULLABLE:
             properties[name] = {"type": ["integer", "null"], "minimum": 0}
         else:
             properties[name] = dict(_COUNT if name in NUMBERS else _TEXT)
-        if name in _HELP:
-            properties[name]["description"] = _HELP[name]
+        properties[name]["description"] = BY_KEY[name].help
     return {
         "title": "ListedRow",
         "description": "A job, all its fields. `account` only where several accounts are asked.",
@@ -130,10 +129,10 @@ def _row() -> dict[str, Any]:
     }
 
 
-def query_parameters() -> list[dict[str, Any]]:
+def query_parameters(bots: Bots) -> list[dict[str, Any]]:
     """What a question about figures may say."""
     return [
-        *_selecting(),
+        *_selecting(bots),
         _several("metrics", _TEXT, f"Default: {', '.join(DEFAULT)}. Up to {MAX_METRICS}"),
         _several(
             "group_by",
@@ -151,10 +150,10 @@ def query_parameters() -> list[dict[str, Any]]:
     ]
 
 
-def rows_parameters() -> list[dict[str, Any]]:
+def rows_parameters(bots: Bots) -> list[dict[str, Any]]:
     """What a question about rows may say."""
     return [
-        *_selecting(),
+        *_selecting(bots),
         _single("order", {"enum": [NEWEST, OLDEST]}, "Default: newest first"),
         _single(
             "limit",
@@ -165,7 +164,7 @@ def rows_parameters() -> list[dict[str, Any]]:
     ]
 
 
-def _selecting() -> list[dict[str, Any]]:
+def _selecting(bots: Bots) -> list[dict[str, Any]]:
     fields = [
         _several(d.name + suffix, _TEXT, f"{_PATTERNS}{': none of these' if suffix else ''}")
         for d in DIMENSIONS.values()
@@ -173,8 +172,8 @@ def _selecting() -> list[dict[str, Any]]:
         for suffix in ("", NOT)
     ]
     return [
-        _several("bot", {"enum": ["all", *BOTS]}, "Default: all"),
-        _several("bot!", {"enum": list(BOTS)}, "None of these"),
+        _several("bot", {"enum": ["all", *bots.names]}, "Default: all"),
+        _several("bot!", {"enum": list(bots.names)}, "None of these"),
         _several("account", _TEXT, "Admin tokens only: others than the token's, `team-*`, `*`"),
         _several("account!", _TEXT, "Admin tokens only: none of these"),
         _single("from", _TEXT, "Date (midnight in timezone), instant, or epoch milliseconds"),

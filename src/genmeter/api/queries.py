@@ -72,7 +72,7 @@ class QueryRoutes:
         self._store = store
         self._shards = shards
         self._aggregator = Aggregator(shards, most_groups=limits.groups)
-        self._catalog = Catalog(self._aggregator, shards, limits, retention_days)
+        self._catalog = Catalog(self._aggregator, shards, limits, retention_days, store.bots)
         self._pager = Pager(shards)
         self._pool = pool
         self._now_ms = now_ms
@@ -152,6 +152,7 @@ class QueryRoutes:
             any_account=token.is_admin,
             now_ms=now_ms,
             most_days=self._limits.days,
+            bots=self._store.bots,
         )
         run = Run(
             now_ms=now_ms,

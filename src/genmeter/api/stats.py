@@ -64,6 +64,7 @@ class StatsRoutes:
             account=token.account,
             any_account=token.is_admin,
             now_ms=now_ms,
+            bots=self._store.bots,
         )
         return _Answer(self._pool, self._store, question, now_ms, self._stall_seconds)
 
@@ -77,6 +78,7 @@ class StatsRoutes:
                 any_account=token.is_admin,
                 now_ms=now_ms,
                 oldest_ms=self._store.oldest_ms(now_ms),
+                bots=self._store.bots,
             )
             decoded = await aside(len(body), self._decode, body, lines, admission)
             del body

@@ -20,13 +20,11 @@ from genmeter.client import FORMATS, Client, Format, Resource, format_of
 from genmeter.config.load import load, no_color
 from genmeter.errors import BadRequestError, GenmeterError, SettingsError, UnauthorizedError
 from genmeter.query.parameters import split
+from genmeter.query.selection import DIMENSIONS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_FIELDS: Final = (
-    "config", "endpoint", "status", "func", "code", "model", "tier", "sku", "captchaProvider",
-    "captchaRetry", "jobid",
-)  # fmt: skip
+_FIELDS: Final = tuple(name for name in DIMENSIONS if name not in ("account", "bot"))
 _INTERVALS: Final = ("1m", "5m", "15m", "1h", "1d", "1w", "1mo")
 _OF_A_TABLE: Final = 100
 """Records that a table shows where no limit is given: people read it."""

@@ -22,6 +22,7 @@ from genmeter.cli.text import (
     printable,
     width,
 )
+from genmeter.model.fields import LISTED
 
 _GAP: Final = "  "
 _LEAST: Final = 12
@@ -32,6 +33,8 @@ _FIRST: Final = (
     "timestamp", "account", "bot", "code", "msec", "endpoint", "model", "config", "status",
     "jobid", "captchaProviders", "captchaRetry", "tier", "sku", "func",
 )  # fmt: skip
+_RECORD: Final = tuple(dict.fromkeys((*_FIRST, *(field.key for field in LISTED))))
+_NUMBERS: Final = tuple(field.key for field in LISTED if field.is_number)
 _LONGEST_CELL: Final = 32
 
 
@@ -106,7 +109,7 @@ def records(page: Mapping[str, Any], look: Look) -> Iterator[str]:
     if not rows:
         yield "no records"
         return
-    columns = {name: _of_records(name, rows) for name in _FIRST}
+    columns = {name: _of_records(name, rows) for name in _RECORD}
     there = {name: column for name, column in columns.items() if column is not None}
     shown: list[Column] = []
     for column in there.values():
@@ -140,7 +143,7 @@ def _of_records(name: str, rows: Sequence[Mapping[str, Any]]) -> Column | None:
         cells = [figure(name, value) for value in values]
     else:
         cells = ["-" if value in (None, "") else printable(str(value)) for value in values]
-    return Column(head=[name], cells=cells, right=name in ("code", "msec", "captchaRetry"))
+    return Column(head=[name], cells=cells, right=name in _NUMBERS)
 
 
 def meta(answer: Mapping[str, Any], look: Look) -> Iterator[str]:

@@ -15,6 +15,7 @@ import msgspec
 from genmeter.config.settings import OR_IN_A_FILE, SETTINGS, Setting
 from genmeter.config.urls import ClickHouseUrl, PostgresqlUrl, Secret
 from genmeter.errors import SettingsError
+from genmeter.model.bots import Bots
 
 
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +38,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     engine_threads: int
     stall_seconds: int
     log_level: str
+    bots: Bots | None = None
     clickhouse: ClickHouseUrl | None = None
     clickhouse_cluster: str | None = None
     clickhouse_quorum: int = 0

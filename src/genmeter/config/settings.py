@@ -5,6 +5,7 @@ command comes by its values: :mod:`genmeter.config.load`.
 """
 
 import re
+import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,7 @@ import msgspec
 
 from genmeter.config import urls
 from genmeter.config.urls import IDENTIFIER, TOKEN, Secret
+from genmeter.model.bots import ELEVEN, Bots
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +117,18 @@ def _file(text: str) -> Path:
     except (OSError, ValueError) as error:
         raise ValueError("a file that can be read") from error
     return Path(text)
+
+
+def _bots(text: str) -> Bots:
+    """The contract's bots and those of a TOML file."""
+    try:
+        document = tomllib.loads(Path(text).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"a TOML file that can be read ({error})") from error
+    try:
+        return ELEVEN.extended(document)
+    except ValueError as error:
+        raise ValueError(f"a file of bots without faults ({error})") from error
 
 
 def _password(text: str) -> Secret:
@@ -258,6 +272,14 @@ SETTINGS: Final = (
         metavar="SECONDS",
         commands=_SERVER,
         help="A client that reads none of its answer for this long is cut off.",
+    ),
+    Setting(
+        name="bots",
+        read=_bots,
+        default="",
+        metavar="FILE",
+        commands=_SERVER,
+        help="TOML file of bots to know beside the contract's eleven, and of labels.",
     ),
     Setting(
         name="log_level",

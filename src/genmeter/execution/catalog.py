@@ -10,7 +10,8 @@ from msgspec import Meta as About
 from genmeter.clock import DAY_MS, iso
 from genmeter.execution.aggregator import MAX_VALUES, Aggregator, RecordStats, together
 from genmeter.formats.encoders import FORMATS
-from genmeter.model.bots import BOTS
+from genmeter.model.bots import Bots
+from genmeter.model.fields import LISTED
 from genmeter.query.aggregation import MAX_GROUP_BY, MAX_METRICS, MAX_TOP
 from genmeter.query.buckets import INTERVALS
 from genmeter.query.metrics import METRICS, PERCENTILES_HELP
@@ -51,6 +52,28 @@ class QueryLimits(msgspec.Struct, frozen=True, kw_only=True):
     limit: Annotated[int, About(description="Most rows of a page")] = MAX_LIMIT
 
 
+class DescribedField(msgspec.Struct, frozen=True):
+    """A field of a record."""
+
+    key: Annotated[str, About(description="Its name in a record")]
+    label: Annotated[str, About(description="What people call it")]
+    dimension: Annotated[str | None, About(description="The name it is filtered by")]
+    groups: Annotated[bool, About(description="Whether it can be grouped by")]
+    number: Annotated[bool, About(description="Whether its values are integers")]
+
+
+FIELDS: Final = [
+    DescribedField(
+        key=field.key,
+        label=field.label,
+        dimension=field.dimension or None,
+        groups=bool(field.dimension) and field.groups,
+        number=field.is_number,
+    )
+    for field in LISTED
+]
+
+
 class Described(msgspec.Struct, frozen=True):
     """A metric that can be asked for."""
 
@@ -64,6 +87,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     account: str | None
     accounts: list[str] | None = None
     bots: list[str]
+    fields: Annotated[list[DescribedField], About(description="The fields of a record, in order")]
     dimensions: Annotated[
         dict[str, list[int | str]],
         About(description="The values that records have, of each dimension, at most 1000"),
@@ -115,12 +139,18 @@ class Catalog:
     """
 
     def __init__(
-        self, analyst: Aggregator, shards: Shards, limits: QueryLimits, retention_days: int
+        self,
+        analyst: Aggregator,
+        shards: Shards,
+        limits: QueryLimits,
+        retention_days: int,
+        bots: Bots,
     ) -> None:
         self._aggregator = analyst
         self._shards = shards
         self._limits = limits
         self._retention_days = retention_days
+        self._bots = bots
         self._known: dict[_Whose, _Known] = {}
         self._answers: dict[_Whose, _Answer] = {}
         self._lock = threading.Lock()
@@ -141,7 +171,8 @@ class Catalog:
         meta = Meta(
             account=selection.account,
             accounts=None if accounts is None else [str(name) for name in accounts],
-            bots=list(BOTS),
+            bots=list(self._bots.names),
+            fields=FIELDS,
             dimensions=values,
             metrics=[
                 *(Described(metric.name, metric.help) for metric in METRICS.values()),

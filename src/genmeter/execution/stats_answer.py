@@ -9,6 +9,7 @@ import msgspec
 from genmeter.execution.pool import QueryPool
 from genmeter.execution.spool import Spool
 from genmeter.execution.summary import Summary, summarize
+from genmeter.model.bots import Bots
 from genmeter.query.stats import StatsQuery
 from genmeter.storage.store import Part, Restart, Store
 from genmeter.storage.tally import Tally
@@ -45,7 +46,7 @@ async def answer(
     it; the response must then be broken off.
     """
     async with pool.spooled(lambda: _rows(store.answer(question, now_ms))) as (spool, tally):
-        head = _head(question, tally)
+        head = _head(question, tally, store.bots)
         yield Body(len(head) + spool.size + len(_TAIL), _pieces(head, spool))
 
 
@@ -69,7 +70,7 @@ def _rows(
     return tally
 
 
-def _head(question: StatsQuery, tally: Tally) -> bytes:
+def _head(question: StatsQuery, tally: Tally, bots: Bots) -> bytes:
     """The answer's beginning, up to where its first row goes."""
     head = Head(
         bot=question.bot,
@@ -77,7 +78,7 @@ def _head(question: StatsQuery, tally: Tally) -> bytes:
         limit=question.limit,
         config=question.config,
         total=tally.rows,
-        summary=summarize(question.bot, tally.totals()) if tally.rows else None,
+        summary=summarize(question.bot, tally.totals(), bots) if tally.rows else None,
     )
     return msgspec.json.encode(head)[:-1] + b',"data":['
 

@@ -6,14 +6,14 @@ contract's and not a float's.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Final
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from genmeter.clock import from_iso
-from genmeter.model.bots import SKU_LABELS, TIER_LABELS, shows_captcha, shows_model
+from genmeter.model.bots import ELEVEN, Bots
 from genmeter.query.metrics import half_up, permille
 from genmeter.storage.tally import Group, Totals
 
@@ -67,7 +67,7 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
     ] = UNSET
 
 
-def summarize(bot: str, totals: Totals) -> Summary:
+def summarize(bot: str, totals: Totals, bots: Bots = ELEVEN) -> Summary:
     """The summary of an answer of at least one row."""
     groups = totals.groups
     rows = sum(count for _, count in groups)
@@ -85,34 +85,45 @@ def summarize(bot: str, totals: Totals) -> Summary:
         success_rate=percent(sum(n for code, n in codes.items() if 200 <= code <= 299), rows),
         avg_msec=half_up(totals.msec, rows),
     )
-    if shows_model(bot):
+    if bots.shows(bot, "model"):
         models = _count(groups, "model")
         models.pop("", None)
         summary.by_model = _most_first(models)
-    if shows_captcha(bot):
-        _fold_captcha(summary, groups)
+    if bots.shows(bot, "captchaProviders"):
+        summary.by_captcha_provider = _attempts(groups)
+    if bots.shows(bot, "captchaRetry"):
+        summary.avg_captcha_retry = _mean_retry(groups)
+    tiers = _most_first(_count(groups, "tier", EMPTY)) if bots.shows(bot, "tier") else UNSET
+    skus = _most_first(_count(groups, "sku", EMPTY)) if bots.shows(bot, "sku") else UNSET
+    summary.by_tier, summary.by_sku = tiers, skus
+    if tiers is not UNSET or skus is not UNSET:
+        summary.lookup = Lookup(
+            tiers=_labels(tiers or (), bots.tiers), skus=_labels(skus or (), bots.skus)
+        )
     return summary
 
 
-def _fold_captcha(summary: Summary, groups: Sequence[tuple[Group, int]]) -> None:
+def _attempts(groups: Iterable[tuple[Group, int]]) -> Counts:
+    """How often each captcha provider was tried (C16)."""
     providers: Counter[str] = Counter()
-    with_retry = retries = 0
     for group, count in groups:
         for name in group.captcha_providers.split(","):
             if name.strip(" "):
                 providers[name.strip(" ")] += count
+    return _most_first(providers)
+
+
+def _mean_retry(groups: Iterable[tuple[Group, int]]) -> int | float | UnsetType:
+    """The mean of captchaRetry over the rows that have one, with one decimal."""
+    with_retry = retries = 0
+    for group, count in groups:
         if group.captcha_retry is not None:
             with_retry += count
             retries += count * group.captcha_retry
-    summary.by_captcha_provider = _most_first(providers)
-    if with_retry:
-        tenths = half_up(10 * retries, with_retry)
-        summary.avg_captcha_retry = tenths // 10 if tenths % 10 == 0 else tenths / 10
-    tiers, skus = _count(groups, "tier", EMPTY), _count(groups, "sku", EMPTY)
-    summary.by_tier, summary.by_sku = _most_first(tiers), _most_first(skus)
-    summary.lookup = Lookup(
-        tiers=_labels(summary.by_tier, TIER_LABELS), skus=_labels(summary.by_sku, SKU_LABELS)
-    )
+    if not with_retry:
+        return UNSET
+    tenths = half_up(10 * retries, with_retry)
+    return tenths // 10 if tenths % 10 == 0 else tenths / 10
 
 
 def _count(groups: Iterable[tuple[Group, int]], field: str, empty: str = "") -> Counter[str]:

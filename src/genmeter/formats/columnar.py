@@ -12,13 +12,13 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from genmeter.formats.base import ROWS_KEY
+from genmeter.model.fields import BY_KEY
 from genmeter.query.row_text import NUMBERS
 
 _TEXT: Final = pa.string()
-_WIDTHS: Final = {"code": pa.uint16(), "msec": pa.uint32(), "captchaRetry": pa.uint16()}
+_WIDTHS: Final = {"UInt16": pa.uint16(), "Nullable(UInt16)": pa.uint16(), "UInt32": pa.uint32()}
 _TYPES: Final = {int: pa.int64(), float: pa.float64(), str: _TEXT, bool: pa.bool_()}
 _OFTEN_EQUAL: Final = pa.dictionary(pa.int32(), _TEXT)
-_OWN: Final = ("timestamp", "jobid", "msec")
 _BLOCK: Final = 4 * 2**20
 """How much is parsed at a time, on one thread: the engine reads the next rows on the other."""
 _TIME: Final = pa.timestamp("ms", tz="UTC")
@@ -39,7 +39,7 @@ class Rows:
                 self._schema,
                 compression="zstd",
                 # Values that differ in every row gain nothing by a dictionary.
-                use_dictionary=[c for c in columns if c not in _OWN],
+                use_dictionary=[c for c in columns if BY_KEY[c].repeats],
                 # What readers skip row groups by; of texts it is slow to find.
                 write_statistics=[c for c in columns if c in ("timestamp", *NUMBERS)],
             )
@@ -98,7 +98,7 @@ def table(name: str, rows: Sequence[Mapping[str, Any]], types: Mapping[str, type
 def _type(column: str) -> pa.DataType:
     if column == "timestamp":
         return _TIME
-    return _WIDTHS[column] if column in NUMBERS else _TEXT
+    return _WIDTHS[BY_KEY[column].column_type] if column in NUMBERS else _TEXT
 
 
 def _read_as(column: str) -> pa.DataType:

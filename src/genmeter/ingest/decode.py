@@ -9,20 +9,20 @@ import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
 
 from genmeter.clock import iso, to_ms
 from genmeter.errors import BadRequestError
-from genmeter.model.bots import BOTS
+from genmeter.model.bots import ELEVEN, Bots
+from genmeter.model.fields import FIELDS, MAX_TEXT_BYTES
 from genmeter.model.record import (
     ACCOUNT_NAME,
     ACCOUNT_RULE,
-    MAX_CODE,
-    MAX_MSEC,
-    MAX_RETRY,
-    MAX_TEXT_BYTES,
+    OTHER_NUMBERS,
+    OTHER_TEXTS,
     REASONS,
     UNKNOWN_REASON,
     Record,
@@ -59,6 +59,7 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
     any_account: bool
     now_ms: int
     oldest_ms: int
+    bots: Bots = ELEVEN
 
 
 _decode_record: Final = msgspec.json.Decoder(Record).decode
@@ -67,12 +68,11 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ISO: Final = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d([.,]\d+)?)?([Zz]|[+-]\d\d(:?[0-5]\d)?)", re.ASCII
 )
-_TEXTS: Final = (
-    "config", "endpoint", "jobid", "status", "func", "model",
-    "captchaProviders", "tier", "sku", "account",
-)  # fmt: skip
-_NUMBERS: Final = {"code": MAX_CODE, "msec": MAX_MSEC, "captchaRetry": MAX_RETRY}
-_REQUIRED: Final = ("bot", "config", "endpoint", "code", "msec")
+_TEXTS: Final = tuple(f.key for f in FIELDS if f.type in ("text", "providers") and f.key != "bot")
+_NUMBERS: Final = {field.key: field.most for field in FIELDS if field.is_number}
+_REQUIRED: Final = tuple(field.key for field in FIELDS if field.required)
+_other_texts: Final = attrgetter(*(field.key for field in OTHER_TEXTS))
+_other_numbers: Final = tuple(attrgetter(field.key) for field in OTHER_NUMBERS)
 _FIELDS: Final = Record.__struct_encode_fields__
 _MAX_NAMED_FIELDS: Final = 5
 _JSON_TYPES: Final = {str: "a text", bool: "a boolean", float: "a fraction", list: "an array",
@@ -95,7 +95,11 @@ def decode(
         except (ValueError, _Refusal) as error:
             decoded.rejected_total += 1
             if decoded.rejected_total <= MAX_NAMED_REJECTIONS:
-                text = str(error) if isinstance(error, _Refusal) else _explain(raw, error)
+                text = (
+                    str(error)
+                    if isinstance(error, _Refusal)
+                    else _explain(raw, error, admission.bots)
+                )
                 decoded.rejected.append(Rejection(index, text))
     if index < 0:
         raise BadRequestError("the body holds no record; send at least one")
@@ -133,33 +137,35 @@ def _row(record: Record, admission: Admission, new_jobid: Callable[[int, str, st
     stamp = (
         admission.now_ms if record.timestamp is None else _timestamp(record.timestamp, admission)
     )
+    if record.bot not in admission.bots:
+        raise _Refusal(_bot_fault(admission.bots))
+    jobid = record.jobid or new_jobid(stamp, account, record.bot)
+    status = record.status or REASONS.get(record.code, UNKNOWN_REASON)
+    texts = [text or "" for text in _other_texts(record)]
     row = Row(
-        account=account,
-        bot=record.bot,
-        neg_ms=-stamp,
-        jobid=record.jobid or new_jobid(stamp, account, record.bot),
-        config=record.config,
-        endpoint=record.endpoint,
-        status=record.status or REASONS.get(record.code, UNKNOWN_REASON),
-        func=record.func or "",
-        code=record.code,
-        msec=record.msec,
-        model=record.model or "",
-        captcha_providers=record.captchaProviders or "",
-        captcha_retry=record.captchaRetry,
-        tier=record.tier or "",
-        sku=record.sku or "",
+        account,
+        record.bot,
+        -stamp,
+        jobid,
+        record.config,
+        record.endpoint,
+        status,
+        record.code,
+        record.msec,
+        *texts,
+        *(number(record) for number in _other_numbers),
     )
     # One look at all texts together clears nearly every record; the rest are looked at singly.
-    together = (
-        f"{account}{row.jobid}{row.config}{row.endpoint}{row.status}{row.func}{row.model}"
-        f"{row.captcha_providers}{row.tier}{row.sku}"
-    )
+    together = f"{account}{jobid}{record.config}{record.endpoint}{status}{''.join(texts)}"
     if not (together.isascii() and together.isprintable() and len(together) <= MAX_TEXT_BYTES):
         faults = [fault for name in _TEXTS if (fault := _text_fault(name, getattr(record, name)))]
         if faults:
             raise _Refusal("; ".join(faults))
     return row
+
+
+def _bot_fault(bots: Bots) -> str:
+    return f"bot must be one of {', '.join(bots.names)}"
 
 
 def _timestamp(value: int | str, admission: Admission) -> int:
@@ -195,7 +201,7 @@ def _text_fault(name: str, text: str | None) -> str | None:
     return None
 
 
-def _explain(raw: bytes | msgspec.Raw, error: ValueError) -> str:
+def _explain(raw: bytes | msgspec.Raw, error: ValueError, bots: Bots) -> str:
     """Everything that keeps a record from being decoded, not only the first thing."""
     try:
         record = msgspec.json.decode(raw)
@@ -208,7 +214,7 @@ def _explain(raw: bytes | msgspec.Raw, error: ValueError) -> str:
         fault
         for name, value in record.items()
         if (value is not None and value != "") or name in ("timestamp", *_NUMBERS)
-        if (fault := _fault(name, value))
+        if (fault := _fault(name, value, bots))
     ]
     unknown = [name for name in record if name not in _FIELDS]
     if unknown:
@@ -220,12 +226,10 @@ def _explain(raw: bytes | msgspec.Raw, error: ValueError) -> str:
     return "; ".join(faults) or str(error)
 
 
-def _fault(name: str, value: Any) -> str | None:
+def _fault(name: str, value: Any, bots: Bots) -> str | None:
     kind = _JSON_TYPES[type(value)]
     if name == "bot":
-        if value in BOTS:
-            return None
-        return f"bot must be one of {', '.join(BOTS)}"
+        return None if value in bots.names else _bot_fault(bots)
     if name in _NUMBERS:
         most = _NUMBERS[name]
         if value is None or (type(value) is int and 0 <= value <= most):

@@ -1,113 +1,134 @@
-"""The eleven bots: which fields each shows, and the labels of tiers and skus. Data only.
+"""The bots: which optional fields each shows, and the labels of tiers and SKUs.
 
-``model`` is shown by six bots, the captcha, tier and sku fields by google-flow alone (C10).
-A record keeps every field for every bot; these tables only decide what an answer shows.
+:data:`ELEVEN` are the contract's. An operator adds others with a file (``--bots``). A record keeps
+every field for every bot; a bot only decides what ``GET /v2/account/stats`` shows (C10).
 """
 
-from typing import Final, Literal
+import re
+from collections.abc import Mapping
+from typing import Any, Final
 
 import msgspec
 
-BOTS: Final = (
-    "midjourney",
-    "google-flow",
-    "dreamina",
-    "kling",
-    "runwayml",
-    "pixverse",
-    "minimax",
-    "mureka",
-    "tempolor",
-    "ltxstudio",
-    "luma",
-)
+from genmeter.model.fields import FIELDS, Field
+
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_TABLES: Final = ("bots", "tiers", "skus")
 
 
-class Field(msgspec.Struct, frozen=True, kw_only=True):
-    """A key of a row of ``data``: the column it comes from, and which bots show it (C10).
+class Bots(msgspec.Struct, frozen=True, kw_only=True):
+    """The bots a service knows.
 
-    ``counted`` fields are those that a summary counts by. An ``optional`` one is left out of a
-    row whose record had none; every other is always there.
+    ``shown`` has the keys of the optional fields of each; ``tiers`` and ``skus`` have labels, and a
+    value without one is its own label (C17).
     """
 
-    key: str
-    column: str
-    type: Literal["timestamp", "text", "number"] = "text"
-    shown: Literal["always", "model", "captcha"] = "always"
-    counted: bool = False
-    optional: bool = False
-    help: str
+    shown: Mapping[str, tuple[str, ...]]
+    tiers: Mapping[str, str]
+    skus: Mapping[str, str]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Their names, in order."""
+        return tuple(self.shown)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.shown
+
+    def shows(self, bot: str, key: str) -> bool:
+        """Whether rows of ``bot`` have the optional field ``key`` (C10)."""
+        return key in self.shown[bot]
+
+    def fields(self, bot: str) -> tuple[Field, ...]:
+        """The fields of a row of ``bot``, in order (C10)."""
+        shown = self.shown[bot]
+        return tuple(
+            field
+            for field in FIELDS
+            if field.in_stats and (not field.per_bot or field.key in shown)
+        )
+
+    def extended(self, document: Mapping[str, Any]) -> "Bots":
+        """These and what a parsed TOML file adds; an entry of the same name replaces one.
+
+        Raises ValueError with every fault of the file.
+        """
+        faults = [
+            f"there is no table [{name}], only {', '.join(f'[{t}]' for t in _TABLES)}"
+            for name in document
+            if name not in _TABLES
+        ]
+        shown = _shown(document.get("bots", {}), faults)
+        tiers = _labels("tiers", document.get("tiers", {}), faults)
+        skus = _labels("skus", document.get("skus", {}), faults)
+        if faults:
+            raise ValueError("; ".join(faults))
+        return Bots(
+            shown={**self.shown, **shown},
+            tiers={**self.tiers, **tiers},
+            skus={**self.skus, **skus},
+        )
 
 
-FIELDS: Final = (
-    Field(key="timestamp", column="neg_ms", type="timestamp", help="ISO 8601, UTC, milliseconds"),
-    Field(key="jobid", column="jobid", help="Job or task identifier"),
-    Field(key="config", column="config", counted=True, help="Account, channel or email used"),
-    Field(key="endpoint", column="endpoint", counted=True, help="API endpoint called"),
-    Field(key="status", column="status", counted=True, help="Job status"),
-    Field(key="func", column="func", help="Function name"),
-    Field(key="code", column="code", type="number", counted=True, help="HTTP status code"),
-    Field(key="msec", column="msec", type="number", help="Duration in milliseconds"),
-    Field(key="model", column="model", shown="model", counted=True, help="AI model used"),
-    Field(
-        key="captchaProviders",
-        column="captcha_providers",
-        shown="captcha",
-        counted=True,
-        help="Captcha providers tried, separated by commas",
-    ),
-    Field(
-        key="captchaRetry",
-        column="captcha_retry",
-        type="number",
-        shown="captcha",
-        optional=True,
-        help="Captcha retries",
-    ),
-    Field(key="tier", column="tier", shown="captcha", counted=True, help="Google userPaygateTier"),
-    Field(key="sku", column="sku", shown="captcha", counted=True, help="Google sku"),
+def _shown(table: object, faults: list[str]) -> dict[str, tuple[str, ...]]:
+    """The optional fields of each bot of a file."""
+    optional = tuple(field.key for field in FIELDS if field.per_bot)
+    shown: dict[str, tuple[str, ...]] = {}
+    if not isinstance(table, Mapping):
+        faults.append("bots must be tables such as [bots.flowmusic]")
+        return shown
+    for name, entry in table.items():
+        where = f"[bots.{name}]"
+        if not _NAME.fullmatch(name) or name == "all":
+            faults.append(f"{where} must be named by 1 to 64 of a-z, 0-9 and -, and not all")
+        if not isinstance(entry, Mapping):
+            faults.append(f"{where} must be a table")
+            continue
+        faults += [f"{where} has no setting {key}, only fields" for key in entry if key != "fields"]
+        keys = entry.get("fields", [])
+        if not isinstance(keys, list) or not all(key in optional for key in keys):
+            faults.append(f"{where} fields must be a list of some of {', '.join(optional)}")
+            continue
+        shown[name] = tuple(keys)
+    return shown
+
+
+def _labels(name: str, table: object, faults: list[str]) -> dict[str, str]:
+    """The labels of a file's table ``name``."""
+    if isinstance(table, Mapping) and all(isinstance(text, str) for text in table.values()):
+        return dict(table)
+    faults.append(f'[{name}] must have a text for each value, such as TIER_ONE = "Pro"')
+    return {}
+
+
+_MODEL: Final = ("model",)
+ELEVEN: Final = Bots(
+    shown={
+        "midjourney": (),
+        "google-flow": ("model", "captchaProviders", "captchaRetry", "tier", "sku"),
+        "dreamina": _MODEL,
+        "kling": _MODEL,
+        "runwayml": (),
+        "pixverse": _MODEL,
+        "minimax": _MODEL,
+        "mureka": (),
+        "tempolor": (),
+        "ltxstudio": (),
+        "luma": _MODEL,
+    },
+    tiers={
+        "PAYGATE_TIER_NOT_PAID": "Free",
+        "PAYGATE_TIER_ONE": "Pro",
+        "PAYGATE_TIER_TIER1P5": "Ultra $99",
+        "PAYGATE_TIER_TWO": "Ultra $199",
+    },
+    skus={
+        "G1_FREEMIUM": "Free",
+        "G1_TIER1": "Pro",
+        "G1_TIER1P5": "Ultra $99",
+        "G1_TIER2": "Ultra $199",
+        "WS_FREEMIUM": "Workspace Free",
+        "WS_ULTRA": "Workspace Ultra",
+    },
 )
-"""The keys of a row in the contract's order."""
-
-_WITH_MODEL: Final = frozenset({"google-flow", "dreamina", "kling", "minimax", "pixverse", "luma"})
-_WITH_CAPTCHA: Final = frozenset({"google-flow"})
-
-
-def shows_model(bot: str) -> bool:
-    """Whether rows of ``bot`` have ``model`` and its summary ``by_model`` (C10, C11)."""
-    return bot in _WITH_MODEL
-
-
-def shows_captcha(bot: str) -> bool:
-    """Whether rows of ``bot`` have the captcha, tier and sku fields (C10, C11)."""
-    return bot in _WITH_CAPTCHA
-
-
-def fields(bot: str) -> tuple[Field, ...]:
-    """The keys of a row of ``bot``, in order (C10)."""
-    return tuple(
-        field
-        for field in FIELDS
-        if field.shown == "always"
-        or (field.shown == "model" and shows_model(bot))
-        or (field.shown == "captcha" and shows_captcha(bot))
-    )
-
-
-TIER_LABELS: Final = {
-    "PAYGATE_TIER_NOT_PAID": "Free",
-    "PAYGATE_TIER_ONE": "Pro",
-    "PAYGATE_TIER_TIER1P5": "Ultra $99",
-    "PAYGATE_TIER_TWO": "Ultra $199",
-}
-"""What the page calls each tier; a tier that is not here is its own label (C17)."""
-
-SKU_LABELS: Final = {
-    "G1_FREEMIUM": "Free",
-    "G1_TIER1": "Pro",
-    "G1_TIER1P5": "Ultra $99",
-    "G1_TIER2": "Ultra $199",
-    "WS_FREEMIUM": "Workspace Free",
-    "WS_ULTRA": "Workspace Ultra",
-}
-"""What the page calls each sku; a sku that is not here is its own label (C17)."""
+"""The contract's eleven (C2), with its page's labels (C17)."""

@@ -1,87 +1,131 @@
-"""A record: what a client sends, what is stored, and the limits of both (R2, R3). Pure."""
+"""A record: what a client sends, what is stored, and the limits of both (R2, R3). Pure.
+
+Both structures are made from :data:`genmeter.model.fields.FIELDS`. What the code uses by name is
+declared for type checkers; other fields are reached by their entry in the table.
+"""
 
 import re
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
 
 from genmeter.clock import DAY_MS
-from genmeter.model.bots import BOTS
-
-MAX_TEXT_BYTES: Final = 512
-MAX_CODE: Final = 999
-MAX_MSEC: Final = 2**32 - 1
-MAX_RETRY: Final = 65_535
+from genmeter.model.fields import FIELDS, Field
 
 ACCOUNT_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
 ACCOUNT_RULE: Final = "1 to 64 letters, digits and . _ @ + -, a letter or digit first"
 
-Text = Annotated[str, Meta(max_length=MAX_TEXT_BYTES)]
+_BY_NAME: Final = frozenset(
+    {"account", "bot", "timestamp", "jobid", "config", "endpoint", "status", "code", "msec"}
+)
+OTHER_TEXTS: Final = tuple(f for f in FIELDS if f.key not in _BY_NAME and not f.is_number)
+OTHER_NUMBERS: Final = tuple(f for f in FIELDS if f.key not in _BY_NAME and f.is_number)
+"""The fields that no code uses by name: a row has the texts first, then the numbers."""
 
 
-class Record(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A job as a client sends it (R2). Optional text that is null or empty counts as not given."""
+def _sent_as(field: Field) -> Any:
+    """The type of a field in a request."""
+    text = field.help + (f"; default: {field.default}" if field.default else "")
+    about = Meta(description=text)
+    if field.type == "time":
+        return Annotated[int | str | None, about]
+    if field.is_number:
+        number = Annotated[int, Meta(ge=0, le=field.most)]
+        return Annotated[number, about] if field.required else Annotated[number | None, about]
+    if field.required:
+        return Annotated[str, Meta(min_length=1, max_length=field.most, description=text)]
+    return Annotated[Annotated[str, Meta(max_length=field.most)] | None, about]
 
-    bot: Annotated[Literal[BOTS], Meta(description="The bot that ran the job")]  # type: ignore[valid-type]
-    config: Annotated[Text, Meta(min_length=1, description="Account, channel or email used")]
-    endpoint: Annotated[Text, Meta(min_length=1, description="API endpoint called")]
-    code: Annotated[
-        int, Meta(ge=0, le=MAX_CODE, description="HTTP status; 0 is no HTTP answer at all")
-    ]
-    msec: Annotated[int, Meta(ge=0, le=MAX_MSEC, description="Duration in milliseconds")]
-    timestamp: Annotated[
-        int | str | None,
-        Meta(description="ISO 8601 with an offset, or milliseconds since 1970; default: now"),
-    ] = None
-    jobid: Annotated[Text | None, Meta(description="Default: made by the server")] = None
-    status: Annotated[Text | None, Meta(description="Default: the reason phrase of the code")] = (
-        None
+
+def _sent(field: Field) -> tuple[str, Any] | tuple[str, Any, None]:
+    """A field of ``Record``."""
+    type_ = _sent_as(field)
+    return (field.key, type_) if field.required else (field.key, type_, None)
+
+
+if TYPE_CHECKING:
+
+    class Record(msgspec.Struct):
+        """A job as a client sends it; null or empty optional text counts as not given (R2)."""
+
+        bot: str
+        config: str
+        endpoint: str
+        code: int
+        msec: int
+        timestamp: int | str | None
+        jobid: str | None
+        status: str | None
+        account: str | None
+
+else:
+    Record = msgspec.defstruct(
+        "Record",
+        # Required fields first, the account last: people read this order in OpenAPI.
+        list(map(_sent, sorted(FIELDS, key=lambda f: (f.key == "account", not f.required)))),
+        namespace={
+            "__doc__": "A job as a client sends it; null or empty optional text counts as not "
+            "given (R2)."
+        },
+        module=__name__,
+        forbid_unknown_fields=True,
+        kw_only=True,
     )
-    func: Annotated[Text | None, Meta(description="Function name")] = None
-    model: Annotated[Text | None, Meta(description="AI model used")] = None
-    captchaProviders: Annotated[  # noqa: N815
-        Text | None, Meta(description="Captcha providers tried, separated by commas")
-    ] = None
-    captchaRetry: Annotated[  # noqa: N815
-        Annotated[int, Meta(ge=0, le=MAX_RETRY)] | None, Meta(description="Captcha retries")
-    ] = None
-    tier: Annotated[Text | None, Meta(description="Tier of the provider's plan")] = None
-    sku: Annotated[Text | None, Meta(description="The provider's sku")] = None
-    account: Annotated[
-        Text | None,
-        Meta(description="Only an admin token may name another account than its own"),
-    ] = None
 
 
-class Row(msgspec.Struct, kw_only=True):
-    """A record as it is stored, its fields named like the columns.
-
-    ``neg_ms`` is the timestamp's milliseconds, negated, so that the newest row sorts first.
-    (account, bot, neg_ms, jobid) is its identity; of equal ones the highest ``version`` counts
-    (R6). The writer sets ``version``.
-    """
+class Identified(msgspec.Struct):
+    """What rows have in common. Their fields are named like columns."""
 
     account: str
     bot: str
     neg_ms: int
     jobid: str
-    config: str
-    endpoint: str
-    status: str
-    func: str
-    code: int
-    msec: int
-    model: str
-    captcha_providers: str
-    captcha_retry: int | None
-    tier: str
-    sku: str
-    version: int = 0
 
     def identity(self) -> tuple[str, str, int, str]:
         """What makes two rows the same record (R6)."""
         return self.account, self.bot, self.neg_ms, self.jobid
+
+
+_ROW_DOC: Final = """A record as it is stored, its fields named like the columns.
+
+``neg_ms`` is the timestamp's milliseconds, negated, so that the newest row sorts first.
+(account, bot, neg_ms, jobid) is its identity; of equal ones the highest ``version`` counts (R6).
+The writer sets ``version``.
+"""
+
+if TYPE_CHECKING:
+
+    class Row(Identified):
+        """A record as it is stored."""
+
+        config: str
+        endpoint: str
+        status: str
+        code: int
+        msec: int
+        version: int = 0
+
+        def __init__(self, *values: Any, **named: Any) -> None: ...
+        def __getattr__(self, name: str) -> Any: ...
+
+else:
+    Row = msgspec.defstruct(
+        "Row",
+        [
+            ("config", str),
+            ("endpoint", str),
+            ("status", str),
+            ("code", int),
+            ("msec", int),
+            *((f.column, str, "") for f in OTHER_TEXTS),
+            *((f.column, int | None, None) for f in OTHER_NUMBERS),
+            ("version", int, 0),
+        ],
+        bases=(Identified,),
+        namespace={"__doc__": _ROW_DOC},
+        module=__name__,
+    )
 
 
 REASONS: Final = {

@@ -6,6 +6,7 @@ from typing import Final, Literal
 import msgspec
 
 from genmeter.clock import from_iso
+from genmeter.model.fields import LISTED
 from genmeter.query.listing import RowPosition
 from genmeter.query.selection import Selection
 
@@ -13,26 +14,11 @@ LineFormat = Literal["json", "csv", "tsv"]
 """How a line is written: JSON with a comma before it, CSV, or values between tabs (R3 keeps
 tabs out of texts)."""
 
-COLUMNS: Final = {
-    "timestamp": "neg_ms",
-    "account": "account",
-    "bot": "bot",
-    "jobid": "jobid",
-    "config": "config",
-    "endpoint": "endpoint",
-    "status": "status",
-    "func": "func",
-    "code": "code",
-    "msec": "msec",
-    "model": "model",
-    "captchaProviders": "captcha_providers",
-    "captchaRetry": "captcha_retry",
-    "tier": "tier",
-    "sku": "sku",
-}
+COLUMNS: Final = {field.key: field.column for field in LISTED}
 """What a listed row has, in order, named as it is recorded (R2), and the columns that hold it."""
 
-NUMBERS: Final = ("code", "msec", "captchaRetry")
+NUMBERS: Final = tuple(field.key for field in LISTED if field.is_number)
+NULLABLE: Final = tuple(field.key for field in LISTED if field.nullable)
 
 
 class _Row(msgspec.Struct):

@@ -13,7 +13,8 @@ import msgspec
 
 from genmeter.clock import DAY_MS, to_ms
 from genmeter.errors import ForbiddenError
-from genmeter.model.bots import BOTS
+from genmeter.model.bots import ELEVEN, Bots
+from genmeter.model.fields import FIELDS, MAX_RETRY, Field
 from genmeter.query import buckets
 from genmeter.query.parameters import Parameters, quoted
 
@@ -38,22 +39,22 @@ class Dimension(msgspec.Struct, frozen=True, kw_only=True):
     groups: bool = True
 
 
+def _dimension(field: Field) -> Dimension:
+    types: dict[str, DimensionType] = {"code": "code", "number": "retry", "providers": "provider"}
+    return Dimension(
+        name=field.dimension,
+        column=field.column,
+        type=types.get(field.type, "text"),
+        groups=field.groups,
+    )
+
+
 DIMENSIONS: Final = {
     dimension.name: dimension
-    for dimension in (
-        Dimension(name="account", column="account"),
-        Dimension(name="bot", column="bot"),
-        Dimension(name="config", column="config"),
-        Dimension(name="endpoint", column="endpoint"),
-        Dimension(name="status", column="status"),
-        Dimension(name="func", column="func"),
-        Dimension(name="code", column="code", type="code"),
-        Dimension(name="model", column="model"),
-        Dimension(name="tier", column="tier"),
-        Dimension(name="sku", column="sku"),
-        Dimension(name="captchaProvider", column="captcha_providers", type="provider"),
-        Dimension(name="captchaRetry", column="captcha_retry", type="retry"),
-        Dimension(name="jobid", column="jobid", groups=False),
+    for dimension in sorted(
+        (_dimension(field) for field in FIELDS if field.dimension),
+        # Texts first, then captchas, then what cannot be grouped by.
+        key=lambda one: (not one.groups, one.type in ("provider", "retry")),
     )
 }
 
@@ -142,6 +143,7 @@ class Asking(msgspec.Struct, frozen=True, kw_only=True):
     any_account: bool
     now_ms: int
     most_days: int
+    bots: Bots = ELEVEN
 
 
 def parse(given: Parameters, asking: Asking) -> Selection:
@@ -157,7 +159,7 @@ def parse(given: Parameters, asking: Asking) -> Selection:
         filter_
         for dimension in DIMENSIONS.values()
         if dimension.name != "account"
-        for filter_ in _filters(given, dimension)
+        for filter_ in _filters(given, dimension, asking.bots)
     ]
     return Selection(
         account=account,
@@ -185,7 +187,7 @@ def everything(given: Parameters, asking: Asking) -> Selection:
 
 def _accounts(given: Parameters, asking: Asking) -> tuple[str | None, tuple[Filter, ...]]:
     """The one account a question is about, or the patterns of several."""
-    filters = tuple(_filters(given, DIMENSIONS["account"]))
+    filters = tuple(_filters(given, DIMENSIONS["account"], asking.bots))
     if not filters:
         return asking.account, ()
     only = filters[0].patterns[0]
@@ -272,7 +274,7 @@ def _msec(text: str) -> int:
     return int(text)
 
 
-def _filters(given: Parameters, dimension: Dimension) -> list[Filter]:
+def _filters(given: Parameters, dimension: Dimension, bots: Bots) -> list[Filter]:
     found = []
     for negated in (False, True):
         name = dimension.name + (NOT if negated else "")
@@ -281,7 +283,7 @@ def _filters(given: Parameters, dimension: Dimension) -> list[Filter]:
             if len(values) > 1:
                 given.faults.append("bot is all, or some of the bots, not both")
             continue
-        patterns = [p for text in values if (p := _pattern(text, name, dimension, given))]
+        patterns = [p for text in values if (p := _pattern(text, name, dimension, given, bots))]
         if patterns:
             found.append(
                 Filter(dimension=dimension.name, patterns=tuple(patterns), negated=negated)
@@ -289,7 +291,9 @@ def _filters(given: Parameters, dimension: Dimension) -> list[Filter]:
     return found
 
 
-def _pattern(text: str, name: str, dimension: Dimension, given: Parameters) -> Pattern | None:
+def _pattern(
+    text: str, name: str, dimension: Dimension, given: Parameters, bots: Bots
+) -> Pattern | None:
     """What a value asks for; None where a fault was noted."""
     if dimension.type == "code":
         if re.fullmatch(r"[0-9]xx", text, re.IGNORECASE):
@@ -303,14 +307,15 @@ def _pattern(text: str, name: str, dimension: Dimension, given: Parameters) -> P
     if dimension.type == "retry":
         if text == EMPTY:
             return Pattern("exact", "")
-        if re.fullmatch(r"[0-9]{1,5}", text) and int(text) <= 65_535:
+        if re.fullmatch(r"[0-9]{1,5}", text) and int(text) <= MAX_RETRY:
             return Pattern("exact", str(int(text)))
-        given.faults.append(f"{name} must be from 0 to 65535 or {EMPTY}, not {quoted(text)}")
+        given.faults.append(f"{name} must be from 0 to {MAX_RETRY} or {EMPTY}, not {quoted(text)}")
         return None
     if dimension.name == "bot":
-        if text not in BOTS:
+        if text not in bots:
+            known = ", ".join(bots.names)
             given.faults.append(
-                f"{name} is not known: {quoted(text)}, it is {ALL}, or some of {', '.join(BOTS)}"
+                f"{name} is not known: {quoted(text)}, it is {ALL}, or some of {known}"
             )
             return None
         return Pattern("exact", text)

@@ -12,7 +12,7 @@ import msgspec
 
 from genmeter.clock import DAY_MS, day_start_ms, utc_date
 from genmeter.errors import BadRequestError, ForbiddenError
-from genmeter.model.bots import BOTS
+from genmeter.model.bots import ELEVEN, Bots
 
 MAX_LIMIT: Final = 50_000
 """The most records one ``limit`` may ask for (C4)."""
@@ -43,7 +43,12 @@ class StatsQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse(
-    params: Iterable[tuple[str, str]], *, account: str, any_account: bool, now_ms: int
+    params: Iterable[tuple[str, str]],
+    *,
+    account: str,
+    any_account: bool,
+    now_ms: int,
+    bots: Bots = ELEVEN,
 ) -> StatsQuery:
     """The question that ``params`` (decoded name and value pairs, in any order) ask.
 
@@ -63,9 +68,9 @@ def parse(
     ]
     bot = one.get("bot")
     if bot is None:
-        faults.append(f"bot is required; it is one of {', '.join(BOTS)}")
-    elif bot not in BOTS:
-        faults.append(f"bot is not known: {_quoted(bot)}; it is one of {', '.join(BOTS)}")
+        faults.append(f"bot is required; it is one of {', '.join(bots.names)}")
+    elif bot not in bots:
+        faults.append(f"bot is not known: {_quoted(bot)}; it is one of {', '.join(bots.names)}")
     limit = _limit(one.get("limit"), faults)
     day = None
     if "limit" not in given:

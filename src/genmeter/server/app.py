@@ -81,9 +81,11 @@ def create_app(service: Service) -> Starlette:
         stall_seconds=settings.stall_seconds,
     )
     tokens = TokenRoutes(service.accounts, authenticator, bodies, service.now_ms)
-    live = LiveRoutes(service.feed, authenticator, stall_seconds=settings.stall_seconds)
+    live = LiveRoutes(
+        service.feed, authenticator, service.store.bots, stall_seconds=settings.stall_seconds
+    )
     health = HealthRoutes(store=service.store, writer=service.writer, tokens=service.tokens)
-    description = openapi.document()
+    description = openapi.document(service.store.bots)
     app = Starlette(
         routes=[
             *stats.routes(),

@@ -12,6 +12,7 @@ from genmeter.config.load import ServerSettings
 from genmeter.execution.feed import Feed
 from genmeter.execution.pool import QueryPool
 from genmeter.ingest.writer import Writer
+from genmeter.model.bots import ELEVEN
 from genmeter.model.record import Row
 from genmeter.server.tasks import Task, Tasks
 from genmeter.storage.engine.connect import connect
@@ -49,6 +50,7 @@ class Service:
                 retention_days=settings.retention_days,
                 # Several services may write to one ClickHouse, but only one to a folder.
                 next_version=accounts.next_version if settings.clickhouse else None,
+                bots=settings.bots or ELEVEN,
             )
             alone = settings.clickhouse is None
             self.feed = feed = Feed(store, alone=alone, now_ms=self.now_ms)

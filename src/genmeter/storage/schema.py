@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from genmeter.errors import EngineError, NewerSchemaError, StartError
+from genmeter.model.fields import FIELDS
 from genmeter.storage.engine.base import Engine, Layout, Server
 from genmeter.storage.sql.base import COLUMNS, TABLE, quote
 
@@ -38,25 +39,33 @@ def migrations(layout: Layout) -> tuple[tuple[Step, ...], ...]:
 
     A start that was cut short is finished by the next one.
     """
-    columns = ", ".join(f"{name} {type_}" for name, type_ in COLUMNS.items())
+    first = [field.column for field in FIELDS if field.since == 1]
+    columns = ", ".join(f"{name} {COLUMNS[name]}" for name in [*first, "version"])
     create = (
         f"CREATE TABLE IF NOT EXISTS {TABLE} ({columns}) "
         f"ENGINE = {layout.engine} "
         f"PARTITION BY {PARTITION} ORDER BY (account, bot, neg_ms, jobid){layout.settings}"
     )
-    if not layout.cluster:
-        return ((Step(create),),)
-    create_all = (
-        f"CREATE TABLE IF NOT EXISTS {ALL} AS {TABLE} ENGINE = "
-        f"Distributed({layout.cluster}, {layout.database}, {TABLE}, {SHARDING_KEY})"
-    )
-    return ((Step(create), Step(create_all)),)
+    steps: list[tuple[Step, ...]] = [(Step(create),)]
+    if layout.cluster:
+        create_all = (
+            f"CREATE TABLE IF NOT EXISTS {ALL} AS {TABLE} ENGINE = "
+            f"Distributed({layout.cluster}, {layout.database}, {TABLE}, {SHARDING_KEY})"
+        )
+        steps = [(Step(create), Step(create_all))]
+    tables = (TABLE, ALL) if layout.cluster else (TABLE,)
+    for version in range(2, max(field.since for field in FIELDS) + 1):
+        added = [field for field in FIELDS if field.since == version]
+        steps.append(
+            tuple(add_column(table, f.column, f.column_type) for table in tables for f in added)
+        )
+    return tuple(steps)
 
 
-def add_column(table: str, name: str, type_: str, default: str) -> Step:
-    """A column more, which rows of before have ``default`` in."""
+def add_column(table: str, name: str, type_: str) -> Step:
+    """A column more; older rows have its type's default, an empty text or null."""
     return Step(
-        f"ALTER TABLE {table} ADD COLUMN {name} {type_} DEFAULT {quote(default)}",
+        f"ALTER TABLE {table} ADD COLUMN {name} {type_}",
         "SELECT count() FROM system.columns WHERE database = currentDatabase() "
         f"AND table = {quote(table)} AND name = {quote(name)}",
     )

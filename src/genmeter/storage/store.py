@@ -16,6 +16,7 @@ import msgspec
 
 from genmeter.clock import DAY_MS, utc_date, utc_month
 from genmeter.errors import EngineError
+from genmeter.model.bots import ELEVEN, Bots
 from genmeter.model.record import Row, retention_edge_ms
 from genmeter.query.stats import StatsQuery
 from genmeter.storage import schema
@@ -71,8 +72,10 @@ class Store:
         *,
         retention_days: int,
         next_version: Callable[[int], int] | None = None,
+        bots: Bots = ELEVEN,
     ) -> None:
         self._engine = engine
+        self.bots = bots
         self._last_change = 0
         self._retention_days = retention_days
         self.shards = len(engine.layout.weights)
@@ -209,7 +212,7 @@ class Store:
     ) -> Generator[Part, None, Tally]:
         """The rows of one try; returns their tally."""
         tally = Tally()
-        statement = stats.answer(question, oldest_ms=oldest_ms, max_neg_ms=bound)
+        statement = stats.answer(question, oldest_ms=oldest_ms, max_neg_ms=bound, bots=self.bots)
         for block in self._engine.stream(statement, self.shard(question.account)):
             if rows := tally.take(block):
                 yield rows

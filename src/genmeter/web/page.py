@@ -11,12 +11,14 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from genmeter.api.responses import unchanged
 from genmeter.errors import NotFoundError
+from genmeter.model.fields import LISTED
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +46,13 @@ _NOT_BUILT: Final = (
 
 def routes() -> list[Route]:
     """The page and its files, read once."""
-    files = {path.name: path.read_bytes() for path in sorted((_HERE / "static").iterdir())}
+    static = _HERE / "static"
+    files = {
+        path.relative_to(static).as_posix(): path.read_bytes()
+        for path in sorted(static.rglob("*"))
+        if path.is_file()
+    }
+    files["fields.js"] = _fields()
     page = files.pop(_PAGE).decode()
     if missing := [name for name in _CHARTS if not (_HERE / "vendor" / name).exists()]:
         log.warning("the dashboard is not built: %s missing", ", ".join(missing))
@@ -73,7 +81,21 @@ def routes() -> list[Route]:
         media_type = _TYPES.get(suffix) or mimetypes.types_map[suffix]
         return Response(files[name], headers=headers, media_type=media_type)
 
-    return [Route("/", index), Route("/assets/{version}/{name}", asset)]
+    return [Route("/", index), Route("/assets/{version}/{name:path}", asset)]
+
+
+def _fields() -> bytes:
+    """The table of fields as a script: the page needs it before its first request."""
+    shown = [
+        {
+            "key": field.key,
+            "label": field.label,
+            "dimension": field.dimension or None,
+            "inTable": field.in_table,
+        }
+        for field in LISTED
+    ]
+    return b"export const FIELDS = " + msgspec.json.encode(shown) + b";\n"
 
 
 def _filled(page: str, assets: str, names: list[str]) -> str:

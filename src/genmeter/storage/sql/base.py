@@ -17,27 +17,12 @@ from typing import Final
 
 import msgspec
 
+from genmeter.model.fields import FIELDS
+
 TABLE: Final = "records"
 
-COLUMNS: Final = {
-    "account": "LowCardinality(String)",
-    "bot": "LowCardinality(String)",
-    "neg_ms": "Int64",
-    "jobid": "String",
-    "config": "LowCardinality(String)",
-    "endpoint": "LowCardinality(String)",
-    "status": "LowCardinality(String)",
-    "func": "LowCardinality(String)",
-    "code": "UInt16",
-    "msec": "UInt32",
-    "model": "LowCardinality(String)",
-    "captcha_providers": "LowCardinality(String)",
-    "captcha_retry": "Nullable(UInt16)",
-    "tier": "LowCardinality(String)",
-    "sku": "LowCardinality(String)",
-    "version": "UInt64",
-}
-"""The columns of a record in the order of their making, with their types."""
+COLUMNS: Final = {field.column: field.column_type for field in FIELDS} | {"version": "UInt64"}
+"""The columns of a record with their types."""
 
 TIMESTAMP: Final = (
     "replaceOne(toString(toDateTime(intDiv(neg_ms, -1000), 'UTC')), ' ', 'T'), "

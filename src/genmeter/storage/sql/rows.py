@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from genmeter.query.listing import RowsQuery
-from genmeter.query.row_text import COLUMNS, NUMBERS, LineFormat, columns
+from genmeter.query.row_text import COLUMNS, NULLABLE, NUMBERS, LineFormat, columns
 from genmeter.query.selection import Dimension, Selection
 from genmeter.storage.sql import base as sql
 from genmeter.storage.sql.base import TIMESTAMP, TimeSlice, json_text, quote
@@ -94,7 +94,7 @@ def _line(line_format: LineFormat, names: Sequence[str]) -> str:
         if name in NUMBERS:
             none = "null" if line_format == "json" else ""
             value = f"toString({column})"
-            if name == "captchaRetry":
+            if name in NULLABLE:
                 value = f"ifNull({value}, '{none}')"
             parts.append(f"{quote(key)}, {value}" if key else value)
         elif name == "timestamp" and line_format == "tsv":

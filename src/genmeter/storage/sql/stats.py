@@ -1,8 +1,10 @@
 """A query of ``GET /v2/account/stats`` -> its statement. Pure; tested by its exact text."""
 
+from collections.abc import Sequence
 from typing import Final
 
-from genmeter.model.bots import fields
+from genmeter.model.bots import ELEVEN, Bots
+from genmeter.model.fields import Field
 from genmeter.query.stats import StatsQuery
 from genmeter.storage.sql.base import TABLE, TIMESTAMP, escaped, json_text, of_account, quote
 
@@ -23,14 +25,20 @@ def nth_newest(question: StatsQuery, *, skip: int, oldest_ms: int, since_ms: int
     return f"SELECT neg_ms FROM {TABLE} WHERE {where} ORDER BY neg_ms LIMIT 1 OFFSET {skip:d}"
 
 
-def answer(question: StatsQuery, *, oldest_ms: int, max_neg_ms: int | None = None) -> str:
+def answer(
+    question: StatsQuery,
+    *,
+    oldest_ms: int,
+    max_neg_ms: int | None = None,
+    bots: Bots = ELEVEN,
+) -> str:
     """The rows that answer ``question``, newest first, each a text with ``MARK`` in it.
 
     ``max_neg_ms`` promises that enough rows are at least that new.
     """
     limit = f" LIMIT {question.limit:d}" if question.limit else ""
     return (
-        f"SELECT {_row(question.bot)} AS line FROM {TABLE} FINAL "
+        f"SELECT {_row(bots.fields(question.bot))} AS line FROM {TABLE} FINAL "
         f"WHERE {_matching(question, oldest_ms, max_neg_ms)} ORDER BY neg_ms, jobid DESC{limit}"
     )
 
@@ -51,24 +59,24 @@ def _matching(question: StatsQuery, oldest_ms: int, max_neg_ms: int | None = Non
     return " AND ".join(terms)
 
 
-def _row(bot: str) -> str:
-    """An expression that writes a row of ``bot`` as JSON, its keys in order (C10).
+def _row(fields: Sequence[Field]) -> str:
+    """An expression that writes ``fields`` of a row as JSON, its keys in order (C10).
 
     A comma comes first, so that rows after rows are elements of an array as they are.
     """
     mark = escaped(MARK)
     parts = "',{"
-    for field in fields(bot):
+    for field in fields:
         comma = "" if parts == "',{" else ","
-        if field.optional:
+        if field.nullable:
             some = f"concat('{comma}\"{field.key}\":', toString({field.column}))"
             parts += f"', ifNull({some}, ''), '"
         elif field.column == "msec":
             parts += f"{comma}\"{field.key}\":{mark}', toString({field.column}), '{mark}"
-        elif field.type == "number":
+        elif field.is_number:
             parts += f"{comma}\"{field.key}\":', toString({field.column}), '"
         else:
-            value = TIMESTAMP if field.type == "timestamp" else json_text(field.column)
+            value = TIMESTAMP if field.type == "time" else json_text(field.column)
             after = mark if field.column == "jobid" else ""
             parts += f'{comma}"{field.key}":"\', {value}, \'"{after}'
     return f"concat({parts}{escaped(ROW_END)}')"

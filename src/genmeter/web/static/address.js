@@ -1,8 +1,10 @@
 // What is shown is in the address, behind the #, in the API's own words: a view can be shared,
 // the back button works, and none of it reaches a server's log.
 
-export const FIELDS = ["config", "endpoint", "status", "func", "code", "model", "tier", "sku",
-  "captchaProvider", "captchaRetry", "jobid"];
+import { FIELDS as TABLE } from "./fields.js";
+
+/** The names that records are filtered by, bot and account aside. */
+export const FIELDS = TABLE.map((field) => field.dimension).filter((name) => name && name !== "account" && name !== "bot");
 const BOUNDS = ["min_msec", "max_msec"];
 const RANGE = ["last", "from", "to"];
 const SHARED = [...RANGE, "timezone", "account", "bot", "bot!", ...BOUNDS,

@@ -1,15 +1,15 @@
 // Signs in, keeps the frame, and shows the view that the address names.
 
-import * as accounts from "./accounts.js";
+import * as accounts from "./views/accounts.js";
 import { href, note, read } from "./address.js";
-import * as admin from "./admin.js";
+import * as admin from "./views/admin.js";
 import { ApiError, ask, meta, session } from "./api.js";
-import { bar } from "./bar.js";
-import { cutBy } from "./breakdown.js";
-import { h, say } from "./dom.js";
-import * as overview from "./overview.js";
-import * as records from "./records.js";
-import * as tryit from "./tryit.js";
+import { bar } from "./parts/bar.js";
+import { cutBy } from "./views/breakdown.js";
+import { h, say } from "./parts/dom.js";
+import * as overview from "./views/overview.js";
+import * as records from "./views/records.js";
+import * as tryit from "./views/tryit.js";
 
 const VIEWS = {
   overview: ["Overview", overview.show],

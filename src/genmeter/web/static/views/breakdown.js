@@ -1,12 +1,12 @@
 // The same figures cut one way, by model, endpoint, tier, SKU, code or captcha provider, and by the hour.
 
-import { query } from "./api.js";
-import { go, href, only, question } from "./address.js";
+import { query } from "../api.js";
+import { go, href, only, question } from "../address.js";
 import { sparkInterval, sparks } from "./accounts.js";
-import { h } from "./dom.js";
-import * as format from "./format.js";
-import { heatMap, hoursOf } from "./heatmap.js";
-import { later, noRecords, panel, table } from "./panels.js";
+import { h } from "../parts/dom.js";
+import * as format from "../parts/format.js";
+import { heatMap, hoursOf } from "../charts/heatmap.js";
+import { later, noRecords, panel, table } from "../parts/panels.js";
 import { codeLink } from "./records.js";
 
 const METRICS = "jobs,success_rate,service_rate,p50,p95,throttled,client_errors,provider_errors";

@@ -1,13 +1,13 @@
 // Which account is burning: one row a config, the one that fails now on top.
 
-import { query } from "./api.js";
-import { href, only, question } from "./address.js";
-import { spark } from "./charts.js";
-import { h } from "./dom.js";
-import * as format from "./format.js";
-import { later, noRecords, panel, table } from "./panels.js";
-import { ANY_OUTCOME, runsOf } from "./runs.js";
-import { momentOf } from "./zones.js";
+import { query } from "../api.js";
+import { href, only, question } from "../address.js";
+import { spark } from "../charts/charts.js";
+import { h } from "../parts/dom.js";
+import * as format from "../parts/format.js";
+import { later, noRecords, panel, table } from "../parts/panels.js";
+import { ANY_OUTCOME, runsOf } from "../parts/runs.js";
+import { momentOf } from "../parts/zones.js";
 
 const BURNING = 3; // so many failures in a row are no accident
 

@@ -1,12 +1,14 @@
 // The records themselves: a table that holds still while more arrive, each in full, all as a file.
 
-import { download, query, rows } from "./api.js";
-import { href, note, only, question } from "./address.js";
-import { copyButton, dialog, h, say } from "./dom.js";
-import * as format from "./format.js";
-import { noRecords, panel } from "./panels.js";
+import { download, query, rows } from "../api.js";
+import { href, note, only, question } from "../address.js";
+import { copyButton, dialog, h, say } from "../parts/dom.js";
+import * as format from "../parts/format.js";
+import { FIELDS } from "../fields.js";
+import { noRecords, panel } from "../parts/panels.js";
 
 const PAGE = 100;
+const SHORT = ["bot", "config", "endpoint", "model"];
 const FORMATS = { csv: "CSV", parquet: "Parquet", ndjson: "NDJSON" };
 
 export function show(view) {
@@ -71,9 +73,10 @@ export const codeLink = (view, code) =>
 /** Records as a table; a click on a value filters by it, on the time shows the whole record. */
 export function recordTable(view, records, { short = false } = {}) {
   const several = view.params.get("account") && records.some((record) => record.account);
-  const names = ["bot", "config", "endpoint", "model", ...(short ? [] : ["captchaProviders", "tier"])];
-  const heads = ["Time", ...(several ? ["Account"] : []), "Code", "Took", "Bot", "Account (config)", "Endpoint", "Model",
-    ...(short ? [] : ["Captcha providers", "Tier"])];
+  const columns = FIELDS.filter(({ key, inTable }) => (short ? SHORT.includes(key) : inTable && !["account", "code"].includes(key)));
+  const names = columns.map(({ key }) => key);
+  const heads = ["Time", ...(several ? ["Account"] : []), "Code", "Took",
+    ...columns.map(({ label }) => label[0].toUpperCase() + label.slice(1))];
   const cell = (record, name) => {
     const text = record[name];
     if (!text) return "";

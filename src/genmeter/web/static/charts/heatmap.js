@@ -1,8 +1,8 @@
 // Hours across, days down. A cell says its figure in words too; arrow keys move, Enter shows the hour.
 
-import { h } from "./dom.js";
-import * as format from "./format.js";
-import { moments } from "./zones.js";
+import { h } from "../parts/dom.js";
+import * as format from "../parts/format.js";
+import { moments } from "../parts/zones.js";
 
 const STEPS = 6;
 const GOOD_HIGH = ["success_rate"];

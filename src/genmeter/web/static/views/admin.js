@@ -1,10 +1,10 @@
 // For admins: whose records are shown, and the tokens of all accounts.
 
-import { ask, json, meta } from "./api.js";
-import { go, href } from "./address.js";
-import { copyButton, dialog, h, say } from "./dom.js";
-import * as format from "./format.js";
-import { empty, panel, table } from "./panels.js";
+import { ask, json, meta } from "../api.js";
+import { go, href } from "../address.js";
+import { copyButton, dialog, h, say } from "../parts/dom.js";
+import * as format from "../parts/format.js";
+import { empty, panel, table } from "../parts/panels.js";
 
 const SCOPES = { read: "ask for statistics", write: "record jobs", admin: "all of it, for every account" };
 

@@ -1,6 +1,6 @@
 // A range of one's own: from one minute up to another, as the clocks of the chosen zone show them.
 
-import { go } from "./address.js";
+import { go } from "../address.js";
 import { h } from "./dom.js";
 import * as format from "./format.js";
 import { local, momentOf, moments } from "./zones.js";

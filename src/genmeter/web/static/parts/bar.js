@@ -1,6 +1,7 @@
 // What all views share: range, time zone, bot and filters. All of it goes into the address.
 
-import { FIELDS, HERE, added, exact, filters, go, removed, shown } from "./address.js";
+import { FIELDS, HERE, added, exact, filters, go, removed, shown } from "../address.js";
+import { FIELDS as TABLE } from "../fields.js";
 import { dates, rangeText } from "./dates.js";
 import { h } from "./dom.js";
 import * as format from "./format.js";
@@ -9,9 +10,9 @@ const RANGES = [["1h", "Last hour"], ["6h", "Last 6 hours"], ["24h", "Last 24 ho
   ["7d", "Last 7 days"], ["30d", "Last 30 days"], ["90d", "Last 90 days"]];
 
 export const NAMES = {
-  config: "account (config)", endpoint: "endpoint", status: "status", func: "function",
-  code: "code", model: "model", tier: "tier", sku: "SKU", captchaProvider: "captcha provider",
-  captchaRetry: "captcha retries", jobid: "job id", min_msec: "at least, ms", max_msec: "at most, ms",
+  ...Object.fromEntries(TABLE.filter((field) => field.dimension).map((field) => [field.dimension, field.label])),
+  min_msec: "at least, ms",
+  max_msec: "at most, ms",
 };
 
 /** The bar for a view. `meta` is a promise of what there is to ask about. */

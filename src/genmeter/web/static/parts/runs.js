@@ -3,8 +3,8 @@
 // A run are the jobs later than the last one that went otherwise. Those of the very millisecond of
 // that one do not count: nobody knows which of them was first.
 
-import { query, rows } from "./api.js";
-import { exact, question } from "./address.js";
+import { query, rows } from "../api.js";
+import { exact, question } from "../address.js";
 
 // How a config does now is told by all its jobs, also where only failures are shown.
 export const ANY_OUTCOME = { code: null, "code!": null, status: null, "status!": null, min_msec: null, max_msec: null };

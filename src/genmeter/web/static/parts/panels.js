@@ -1,6 +1,6 @@
 // The parts that every view is made of: panels that wait, fail and are empty alike; figures; tables.
 
-import { ApiError } from "./api.js";
+import { ApiError } from "../api.js";
 import { h, say } from "./dom.js";
 import * as format from "./format.js";
 

@@ -2,10 +2,10 @@
 // patterns, lines have dashes, the figures under the pointer are told in words, and each chart has
 // its table.
 
-import { h, svg } from "./dom.js";
-import * as format from "./format.js";
-import { failure } from "./panels.js";
-import uPlot from "./uPlot.esm.js";
+import { h, svg } from "../parts/dom.js";
+import * as format from "../parts/format.js";
+import { failure } from "../parts/panels.js";
+import uPlot from "../uPlot.esm.js";
 
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 

@@ -1,11 +1,11 @@
 // The contract's question, asked live, and the same in three languages to take away.
 
-import { send, session } from "./api.js";
-import { copyButton, h } from "./dom.js";
-import * as format from "./format.js";
-import { tree } from "./jsontree.js";
-import { empty, failure, skeleton } from "./panels.js";
-import { note } from "./address.js";
+import { send, session } from "../api.js";
+import { copyButton, h } from "../parts/dom.js";
+import * as format from "../parts/format.js";
+import { tree } from "../parts/jsontree.js";
+import { empty, failure, skeleton } from "../parts/panels.js";
+import { note } from "../address.js";
 
 const PATH = "/v2/account/stats";
 const NAMES = ["bot", "date", "limit", "config"];

@@ -1,11 +1,11 @@
 // How it goes: the figures beside the period before, outcomes and durations over time, the newest.
 
-import { follow, query, rows } from "./api.js";
-import { go, href, matches, only, question } from "./address.js";
-import { OUTCOMES, lines, stacked } from "./charts.js";
-import { h } from "./dom.js";
-import * as format from "./format.js";
-import { empty, figure, noRecords, panel } from "./panels.js";
+import { follow, query, rows } from "../api.js";
+import { go, href, matches, only, question } from "../address.js";
+import { OUTCOMES, lines, stacked } from "../charts/charts.js";
+import { h } from "../parts/dom.js";
+import * as format from "../parts/format.js";
+import { empty, figure, noRecords, panel } from "../parts/panels.js";
 import { recordTable } from "./records.js";
 
 const FIGURES = ["jobs", "success_rate", "service_rate", "p50", "p95", "throttled", "captcha_attempts"];
