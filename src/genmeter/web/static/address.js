@@ -4,11 +4,20 @@
 import { FIELDS as TABLE } from "./fields.js";
 
 /** The names that records are filtered by, bot and account aside. */
-export const FIELDS = TABLE.map((field) => field.dimension).filter((name) => name && name !== "account" && name !== "bot");
+export const FIELDS = TABLE.map((field) => field.dimension).filter(
+  (name) => name && name !== "account" && name !== "bot",
+);
 const BOUNDS = ["min_msec", "max_msec"];
 const RANGE = ["last", "from", "to"];
-const SHARED = [...RANGE, "timezone", "account", "bot", "bot!", ...BOUNDS,
-  ...FIELDS.flatMap((name) => [name, `${name}!`])];
+const SHARED = [
+  ...RANGE,
+  "timezone",
+  "account",
+  "bot",
+  "bot!",
+  ...BOUNDS,
+  ...FIELDS.flatMap((name) => [name, `${name}!`]),
+];
 
 export const HERE = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
 

@@ -99,7 +99,11 @@ export async function follow(params, signal, arrived, state) {
     };
     try {
       const headers = lastId ? { "Last-Event-ID": lastId } : {};
-      const response = await ask("/v2/account/stats/live", { params, headers, signal: AbortSignal.any([signal, silent.signal]) });
+      const response = await ask("/v2/account/stats/live", {
+        params,
+        headers,
+        signal: AbortSignal.any([signal, silent.signal]),
+      });
       state("live", Boolean(lastId));
       pause = FIRST_PAUSE_MS;
       let rest = "";

@@ -30,9 +30,21 @@ function paint(name, pattern) {
   pen.strokeStyle = pen.fillStyle = color("panel");
   pen.lineWidth = 1.2;
   pen.beginPath();
-  if (pattern === "dots") pen.rect(1, 1, 1.4, 1.4), pen.rect(4, 4, 1.4, 1.4), pen.fill();
-  if (pattern === "lines") for (const at of [-6, 0, 6]) pen.moveTo(at, 6), pen.lineTo(at + 6, 0);
-  if (pattern === "grid") pen.moveTo(0, 3), pen.lineTo(6, 3), pen.moveTo(3, 0), pen.lineTo(3, 6);
+  if (pattern === "dots") {
+    for (const at of [1, 4]) pen.rect(at, at, 1.4, 1.4);
+    pen.fill();
+  }
+  const strokes = {
+    lines: [-6, 0, 6].map((at) => [at, 6, at + 6, 0]),
+    grid: [
+      [0, 3, 6, 3],
+      [3, 0, 3, 6],
+    ],
+  };
+  for (const [x, y, toX, toY] of strokes[pattern] ?? []) {
+    pen.moveTo(x, y);
+    pen.lineTo(toX, toY);
+  }
   if (pattern !== "dots") pen.stroke();
   return pen.createPattern(tile, "repeat");
 }
@@ -52,17 +64,39 @@ export function stacked(groups, options) {
     paths: uPlot.paths.bars({ size: [0.86, 60], align: 1 }),
     points: { show: false },
   }));
-  return chart(times, drawn.map((one) => one.sums), series, {
-    ...options,
-    axis: (value) => format.compact(value),
-    incrs: [1, 2, 5].flatMap((n) => [...Array(9).keys()].map((power) => n * 10 ** power)).sort((a, b) => a - b),
-    keys: OUTCOMES.map(({ key, label, pattern }) => ({ name: label, swatch: key, pattern })),
-    tell: (i) => OUTCOMES.map(({ key, label }) => `${label} ${format.count(groups[i][key])}`).join(" · "),
-  });
+  return chart(
+    times,
+    drawn.map((one) => one.sums),
+    series,
+    {
+      ...options,
+      axis: (value) => format.compact(value),
+      incrs: [1, 2, 5].flatMap((n) => [...Array(9).keys()].map((power) => n * 10 ** power)).sort((a, b) => a - b),
+      keys: OUTCOMES.map(({ key, label, pattern }) => ({ name: label, swatch: key, pattern })),
+      tell: (i) => OUTCOMES.map(({ key, label }) => `${label} ${format.count(groups[i][key])}`).join(" · "),
+    },
+  );
 }
 
 const MINUTE = 60_000;
-const DURATIONS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 30_000, ...[1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200].map((n) => n * MINUTE)];
+const DURATIONS = [
+  1,
+  2,
+  5,
+  10,
+  20,
+  50,
+  100,
+  200,
+  500,
+  1000,
+  2000,
+  5000,
+  10_000,
+  20_000,
+  30_000,
+  ...[1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200].map((n) => n * MINUTE),
+];
 const DASHES = [[], [6, 3], [2, 3]];
 
 /** Percentiles over time as lines. `names` are metrics such as p50. */
@@ -76,13 +110,18 @@ export function lines(groups, names, options) {
     spanGaps: false,
     points: { show: groups.length < 3, size: 5 },
   }));
-  return chart(times, names.map((name) => groups.map((group) => group[name])), series, {
-    ...options,
-    axis: (value) => format.duration(value),
-    incrs: DURATIONS,
-    keys: names.map((name, i) => ({ name, swatch: `line${i + 1}`, dash: i })),
-    tell: (i) => names.map((name) => `${name} ${format.duration(groups[i][name])}`).join(" · "),
-  });
+  return chart(
+    times,
+    names.map((name) => groups.map((group) => group[name])),
+    series,
+    {
+      ...options,
+      axis: (value) => format.duration(value),
+      incrs: DURATIONS,
+      keys: names.map((name, i) => ({ name, swatch: `line${i + 1}`, dash: i })),
+      tell: (i) => names.map((name) => `${name} ${format.duration(groups[i][name])}`).join(" · "),
+    },
+  );
 }
 
 /**
@@ -108,34 +147,55 @@ customElements.define("genmeter-plot", Plot);
 function chart(times, values, series, { zone, zoom, axis, incrs, keys, tell, label, head, rows, step }) {
   const place = h("genmeter-plot", { class: "plot", role: "img", "aria-label": label });
   const told = h("p", { class: "told", "aria-hidden": "true" }, "\u00a0");
-  const legend = h("ul", { class: "legend" }, keys.map(({ name, swatch, pattern, dash }) =>
-    h("li", null, sample(swatch, pattern, dash), name)));
+  const legend = h(
+    "ul",
+    { class: "legend" },
+    keys.map(({ name, swatch, pattern, dash }) => h("li", null, sample(swatch, pattern, dash), name)),
+  );
   const scale = parseFloat(getComputedStyle(document.documentElement).fontSize) / 14;
-  const lined = { stroke: () => color("dim"), grid: { stroke: () => color("rule"), width: 1 }, ticks: { show: false }, font: `${11 * scale}px system-ui` };
+  const lined = {
+    stroke: () => color("dim"),
+    grid: { stroke: () => color("rule"), width: 1 },
+    ticks: { show: false },
+    font: `${11 * scale}px system-ui`,
+  };
   const shape = {
     width: 300,
     height: 190,
     legend: { show: false },
     cursor: { y: false, points: { show: false }, drag: { x: true, y: false, setScale: false } },
     tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), zone === "UTC" ? "Etc/UTC" : zone),
-    scales: { x: { range: (_, low, high) => [low, Math.max(high + step, low + 1)] }, y: { range: (_, __, high) => [0, high > 0 ? high * 1.06 : 1] } },
+    scales: {
+      x: { range: (_, low, high) => [low, Math.max(high + step, low + 1)] },
+      y: { range: (_, __, high) => [0, high > 0 ? high * 1.06 : 1] },
+    },
     axes: [
-      { ...lined, grid: { show: false }, size: 26 * scale, space: 64 * scale, values: (_, ticks, __, ___, apart) => ticks.map((at) => format.tick(at * 1000, zone, apart)) },
+      {
+        ...lined,
+        grid: { show: false },
+        size: 26 * scale,
+        space: 64 * scale,
+        values: (_, ticks, __, ___, apart) => ticks.map((at) => format.tick(at * 1000, zone, apart)),
+      },
       { ...lined, size: 62 * scale, incrs, values: (_, ticks) => ticks.map(axis) },
     ],
     series: [{}, ...series],
     hooks: {
-      setCursor: [(plot) => {
-        const i = plot.cursor.idx;
-        told.textContent = i === null || i === undefined ? "\u00a0"
-          : `${format.minute(times[i] * 1000, zone)}: ${tell(i)}`;
-      }],
-      setSelect: [(plot) => {
-        if (plot.select.width < 4) return;
-        const at = (x) => Math.round(plot.posToVal(x, "x") / 60) * 60_000;
-        const [from, to] = [at(plot.select.left), at(plot.select.left + plot.select.width)];
-        if (to > from) zoom(new Date(from).toISOString(), new Date(to).toISOString());
-      }],
+      setCursor: [
+        (plot) => {
+          const i = plot.cursor.idx;
+          told.textContent =
+            i === null || i === undefined ? "\u00a0" : `${format.minute(times[i] * 1000, zone)}: ${tell(i)}`;
+        },
+      ],
+      setSelect: [
+        (plot) => {
+          if (plot.select.width < 4) return;
+          const at = (x) => Math.round(plot.posToVal(x, "x") / 60) * 60_000;
+          const [from, to] = [at(plot.select.left), at(plot.select.left + plot.select.width)];
+          if (to > from) zoom(new Date(from).toISOString(), new Date(to).toISOString());
+        },
+      ],
     },
   };
   place.draw = () => {
@@ -153,9 +213,36 @@ function chart(times, values, series, { zone, zoom, axis, incrs, keys, tell, lab
   const asTable = h("details", { class: "astable" }, h("summary", null, "As a table"));
   asTable.addEventListener("toggle", () => {
     if (!asTable.open || asTable.children.length > 1) return;
-    asTable.append(h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${label}, as a table` },
-      h("table", null, h("thead", null, h("tr", null, head.map((text, i) => h("th", { scope: "col", class: i ? "n" : null }, text)))),
-        h("tbody", null, rows().map((cells) => h("tr", null, cells.map((text, i) => h(i ? "td" : "th", { class: i ? "n" : null }, text))))))));
+    asTable.append(
+      h(
+        "div",
+        { class: "scroll", tabindex: "0", role: "region", "aria-label": `${label}, as a table` },
+        h(
+          "table",
+          null,
+          h(
+            "thead",
+            null,
+            h(
+              "tr",
+              null,
+              head.map((text, i) => h("th", { scope: "col", class: i ? "n" : null }, text)),
+            ),
+          ),
+          h(
+            "tbody",
+            null,
+            rows().map((cells) =>
+              h(
+                "tr",
+                null,
+                cells.map((text, i) => h(i ? "td" : "th", { class: i ? "n" : null }, text)),
+              ),
+            ),
+          ),
+        ),
+      ),
+    );
   });
   return h("div", { class: "chart" }, legend, place, told, asTable);
 }
@@ -163,7 +250,15 @@ function chart(times, values, series, { zone, zoom, axis, incrs, keys, tell, lab
 function sample(name, pattern, dash) {
   const box = svg("svg", { viewBox: "0 0 14 10", class: `swatch ${name}`, "aria-hidden": "true" });
   if (dash !== undefined) {
-    box.append(svg("line", { x1: 0, y1: 5, x2: 14, y2: 5, "stroke-dasharray": DASHES[dash].map((n) => n / 1.5).join(" ") || null }));
+    box.append(
+      svg("line", {
+        x1: 0,
+        y1: 5,
+        x2: 14,
+        y2: 5,
+        "stroke-dasharray": DASHES[dash].map((n) => n / 1.5).join(" ") || null,
+      }),
+    );
     return box;
   }
   box.append(svg("rect", { width: 14, height: 10, rx: 2 }));
@@ -192,6 +287,9 @@ export function spark(points, label) {
     if (all > bad) paths.fine += bar(24 - all + bad, all - bad);
     if (bad > 0) paths.bad += bar(24 - all, Math.max(1, bad));
   });
-  return svg("svg", { class: "spark", viewBox: "0 0 120 24", preserveAspectRatio: "none", role: "img", "aria-label": label },
-    Object.entries(paths).map(([kind, d]) => (d ? svg("path", { class: kind, d }) : null)));
+  return svg(
+    "svg",
+    { class: "spark", viewBox: "0 0 120 24", preserveAspectRatio: "none", role: "img", "aria-label": label },
+    Object.entries(paths).map(([kind, d]) => (d ? svg("path", { class: kind, d }) : null)),
+  );
 }

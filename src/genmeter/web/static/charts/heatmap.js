@@ -28,7 +28,9 @@ export async function hoursOf({ query: { from, to }, groups }, ask) {
       Object.assign(before, { to: span.to, again: true });
     } else found.push({ ...group, ...span, name, again: false });
   });
-  await Promise.all(found.filter((one) => one.again).map(async (one) => Object.assign(one, await ask(one.from, one.to))));
+  await Promise.all(
+    found.filter((one) => one.again).map(async (one) => Object.assign(one, await ask(one.from, one.to))),
+  );
   return found;
 }
 
@@ -48,25 +50,63 @@ export function heatMap(hours, { metric, label, zone, choose }) {
   const [low, high] = metric === "success_rate" ? [Math.min(...values, 100), 100] : [0, Math.max(...values, 1)];
   const step = (value) => {
     const part = high > low ? (value - low) / (high - low) : 1;
-    return value === 0 && metric !== "success_rate" ? 0 : Math.min(STEPS, 1 + Math.floor((GOOD_HIGH.includes(metric) ? 1 - part : part) * STEPS * 0.999));
+    return value === 0 && metric !== "success_rate"
+      ? 0
+      : Math.min(STEPS, 1 + Math.floor((GOOD_HIGH.includes(metric) ? 1 - part : part) * STEPS * 0.999));
   };
-  const told = h("p", { class: "told", role: "status" }, `${label}, from ${text(metric, low)} to ${text(metric, high)}${GOOD_HIGH.includes(metric) ? "; darker is worse" : ""}`);
+  const told = h(
+    "p",
+    { class: "told", role: "status" },
+    `${label}, from ${text(metric, low)} to ${text(metric, high)}`,
+    GOOD_HIGH.includes(metric) && "; darker is worse",
+  );
   const clock = [...Array(24).keys()];
-  const body = h("tbody", null, [...days].reverse().map(([date, cells]) =>
-    h("tr", null, h("th", { scope: "row" }, format.day(`${date}T12:00:00Z`, "UTC")), clock.map((hour) => {
-      const one = cells.get(hour);
-      // A label and no content: thousands of cells are laid out in half the time.
-      if (!one || one[metric] === null) return h("td", { class: "none", "aria-label": one ? "no jobs" : absent(date, hour, zone) });
-      return h("td", { class: `heat${step(one[metric])}${one.again ? " again" : ""}`, tabindex: "-1", "data-start": one.start,
-        "aria-label": text(metric, one[metric]) + (one.again ? ", clocks set back" : "") });
-    }))));
-  const table = h("table", { class: "heat", role: "grid", "aria-label": `${label} by hour and day` },
-    h("thead", null, h("tr", null, h("th", { scope: "col" }, h("span", { class: "unseen" }, "Day")), clock.map((hour) => h("th", { scope: "col" }, String(hour).padStart(2, "0"))))), body);
+  const body = h(
+    "tbody",
+    null,
+    [...days].reverse().map(([date, cells]) =>
+      h(
+        "tr",
+        null,
+        h("th", { scope: "row" }, format.day(`${date}T12:00:00Z`, "UTC")),
+        clock.map((hour) => {
+          const one = cells.get(hour);
+          // A label and no content: thousands of cells are laid out in half the time.
+          if (!one || one[metric] === null)
+            return h("td", { class: "none", "aria-label": one ? "no jobs" : absent(date, hour, zone) });
+          return h("td", {
+            class: `heat${step(one[metric])}${one.again ? " again" : ""}`,
+            tabindex: "-1",
+            "data-start": one.start,
+            "aria-label": text(metric, one[metric]) + (one.again ? ", clocks set back" : ""),
+          });
+        }),
+      ),
+    ),
+  );
+  const table = h(
+    "table",
+    { class: "heat", role: "grid", "aria-label": `${label} by hour and day` },
+    h(
+      "thead",
+      null,
+      h(
+        "tr",
+        null,
+        h("th", { scope: "col" }, h("span", { class: "unseen" }, "Day")),
+        clock.map((hour) => h("th", { scope: "col" }, String(hour).padStart(2, "0"))),
+      ),
+    ),
+    body,
+  );
   const starts = new Map(hours.map((one) => [one.start, one]));
   const tell = (cell) => {
     const one = starts.get(cell.dataset.start);
-    const twice = one.again ? `, clocks set back, ${format.hours(Date.parse(one.to) - Date.parse(one.from))} in all` : "";
-    told.textContent = `${format.minute(one.start, zone)}${twice}: ${label} ${text(metric, one[metric])}${metric === "jobs" ? "" : `, ${format.count(one.jobs)} jobs`}`;
+    const twice = one.again
+      ? `, clocks set back, ${format.hours(Date.parse(one.to) - Date.parse(one.from))} in all`
+      : "";
+    const jobs = metric === "jobs" ? "" : `, ${format.count(one.jobs)} jobs`;
+    told.textContent = `${format.minute(one.start, zone)}${twice}: ${label} ${text(metric, one[metric])}${jobs}`;
   };
   const pick = (cell) => {
     const { from, to } = starts.get(cell.dataset.start);
@@ -85,11 +125,13 @@ export function heatMap(hours, { metric, label, zone, choose }) {
       pick(cell);
       return;
     }
-    const [down, right] = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key] ?? [0, 0];
+    const [down, right] = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[
+      event.key
+    ] ?? [0, 0];
     if (!down && !right) return;
     event.preventDefault();
     let [row, column] = [cell.parentElement.rowIndex, cell.cellIndex];
-    for (let next = null; ;) {
+    for (let next = null; ; ) {
       [row, column] = [row + down, column + right];
       next = table.rows[row]?.cells[column];
       if (!next || row < 1) return;

@@ -24,9 +24,18 @@ export function dates(params, done) {
   const zone = params.get("timezone");
   const fields = { from: field("From", "from", params, zone), to: field("To", "to", params, zone) };
   const told = h("p", { class: "notice bad", role: "alert", id: "dates-told", hidden: true });
-  const form = h("form", { class: "dates", hidden: true, "aria-label": "Other times", novalidate: true },
-    Object.values(fields).map((one) => one.label), h("button", { type: "submit" }, "Show"),
-    h("p", { class: "dim", id: "dates-hint" }, `Times in ${zone}. To itself is not included; leave it empty to end now.`), told);
+  const form = h(
+    "form",
+    { class: "dates", hidden: true, "aria-label": "Other times", novalidate: true },
+    Object.values(fields).map((one) => one.label),
+    h("button", { type: "submit" }, "Show"),
+    h(
+      "p",
+      { class: "dim", id: "dates-hint" },
+      `Times in ${zone}. To itself is not included; leave it empty to end now.`,
+    ),
+    told,
+  );
   const refuse = ({ input }, message) => {
     told.textContent = message;
     told.hidden = false;
@@ -69,18 +78,29 @@ export function dates(params, done) {
 function field(text, name, params, zone) {
   const given = params.get(name);
   const before = shownAs(given, zone);
-  const input = h("input", { type: "datetime-local", name, value: before, max: "9999-12-31T23:59", "aria-describedby": "dates-hint" });
+  const input = h("input", {
+    type: "datetime-local",
+    name,
+    value: before,
+    max: "9999-12-31T23:59",
+    "aria-describedby": "dates-hint",
+  });
   const read = () => {
     const { value } = input;
     if (given && value === before && before) return given; // as it was, to the millisecond
     if (!value && (name === "from" || input.validity.badInput)) {
-      throw new Error(name === "from" ? "Give the date and time to begin with." : "Give a date and a time to end with, or neither: up to now.");
+      throw new Error(
+        name === "from"
+          ? "Give the date and time to begin with."
+          : "Give a date and a time to end with, or neither: up to now.",
+      );
     }
     if (!value) return null;
     // A midnight is a day's begin whatever the zone: the address says the day, as the API does.
     if (value.endsWith("T00:00")) return value.slice(0, 10);
     const found = moments(value.slice(0, 16), zone);
-    if (!found.length) throw new Error(`Clocks in ${zone} skip ${format.minute(`${value}Z`, "UTC")}. Choose another time.`);
+    if (!found.length)
+      throw new Error(`Clocks in ${zone} skip ${format.minute(`${value}Z`, "UTC")}. Choose another time.`);
     // Where clocks show it twice, the range has both.
     return new Date(name === "from" ? found[0] : found.at(-1)).toISOString();
   };

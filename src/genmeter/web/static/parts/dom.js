@@ -46,10 +46,17 @@ export function copyButton(text, label = "Copy") {
 
 /** A dialog that is open, and closes by its button, Escape, or a click beside it. */
 export function dialog(title, content, closed = () => {}) {
-  const box = h("dialog", { "aria-label": title },
-    h("header", null, h("h2", null, title),
-      h("button", { type: "button", class: "small", onclick: () => box.close() }, "Close")),
-    content);
+  const box = h(
+    "dialog",
+    { "aria-label": title },
+    h(
+      "header",
+      null,
+      h("h2", null, title),
+      h("button", { type: "button", class: "small", onclick: () => box.close() }, "Close"),
+    ),
+    content,
+  );
   box.addEventListener("click", (event) => event.target === box && box.close());
   box.addEventListener("close", () => {
     box.remove();

@@ -12,8 +12,7 @@ export const NONE = "–";
 export const count = (value) => (value === null || value === undefined ? NONE : WHOLE.format(value));
 export const compact = (value) =>
   value === null || value === undefined ? NONE : Math.abs(value) < 10_000 ? WHOLE.format(value) : SHORT.format(value);
-export const percent = (value) =>
-  value === null || value === undefined ? NONE : `${TENTH.format(value)} %`;
+export const percent = (value) => (value === null || value === undefined ? NONE : `${TENTH.format(value)} %`);
 /** A length of time in hours. */
 export const hours = (ms) => `${UP_TO_TENTH.format(ms / 3_600_000)} h`;
 export const ratio = (value) => (value === null ? NONE : HUNDREDTH.format(value));
@@ -87,7 +86,11 @@ export function tick(ms, zone, apartSeconds) {
 export function ago(value, now = Date.now()) {
   if (value === null || value === undefined) return "never";
   const seconds = Math.max(0, Math.round((now - new Date(value)) / 1000));
-  for (const [unit, length] of [["day", 86_400], ["hour", 3600], ["minute", 60]]) {
+  for (const [unit, length] of [
+    ["day", 86_400],
+    ["hour", 3600],
+    ["minute", 60],
+  ]) {
     if (seconds >= length) return AGO.format(-Math.floor(seconds / length), unit);
   }
   return AGO.format(-seconds, "second");

@@ -12,8 +12,12 @@ import * as format from "./format.js";
  */
 export function panel(view, title, load, { actions = [], tall = false } = {}) {
   const body = h("div", { class: "body" });
-  const box = h("section", { class: tall ? "panel tall" : "panel", "aria-label": title },
-    h("header", null, h("h2", null, title), h("div", { class: "actions" }, actions)), body);
+  const box = h(
+    "section",
+    { class: tall ? "panel tall" : "panel", "aria-label": title },
+    h("header", null, h("h2", null, title), h("div", { class: "actions" }, actions)),
+    body,
+  );
   const run = async (quietly) => {
     if (!quietly) {
       body.replaceChildren(skeleton());
@@ -42,16 +46,18 @@ export async function later(view, ask) {
 }
 
 /** What stands there until an answer comes. */
-export const skeleton = () =>
-  h("div", { class: "skeleton", "aria-hidden": "true" }, h("i"), h("i"), h("i"), h("i"));
+export const skeleton = () => h("div", { class: "skeleton", "aria-hidden": "true" }, h("i"), h("i"), h("i"), h("i"));
 
 /** What went wrong, in the server's words, and a way on. */
 export function failure(error, again) {
   if (!(error instanceof ApiError)) console.error(error);
   say(error.message);
-  return h("div", { class: "notice bad", role: "alert" },
+  return h(
+    "div",
+    { class: "notice bad", role: "alert" },
     h("p", null, error instanceof ApiError ? error.message : `The page failed: ${error.message}`),
-    again && h("button", { type: "button", onclick: again }, "Try again"));
+    again && h("button", { type: "button", onclick: again }, "Try again"),
+  );
 }
 
 /** What to do where there is nothing to see. */
@@ -88,13 +94,28 @@ export function table(columns, rows, { order = null, label, rowProps = () => ({}
       if (columns[place].key === key) head.setAttribute("aria-sort", down ? "descending" : "ascending");
       else head.removeAttribute("aria-sort");
     });
-    body.replaceChildren(...sorted.map((row) => h("tr", rowProps(row), columns.map((one) =>
-      h(one.head ? "th" : "td", { class: one.number ? "n" : null, scope: one.head ? "row" : null },
-        one.cell(row))))));
+    body.replaceChildren(
+      ...sorted.map((row) =>
+        h(
+          "tr",
+          rowProps(row),
+          columns.map((one) =>
+            h(
+              one.head ? "th" : "td",
+              { class: one.number ? "n" : null, scope: one.head ? "row" : null },
+              one.cell(row),
+            ),
+          ),
+        ),
+      ),
+    );
   };
   draw();
-  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label },
-    h("table", null, h("thead", null, h("tr", null, heads)), body));
+  return h(
+    "div",
+    { class: "scroll", tabindex: "0", role: "region", "aria-label": label },
+    h("table", null, h("thead", null, h("tr", null, heads)), body),
+  );
 }
 
 function compare(a, b, down) {
@@ -110,16 +131,26 @@ export function figure({ name, text, now, before, beforeText, better, href, poin
   if (now !== null && before !== null && before !== undefined) {
     const up = now > before;
     const part = points ? now - before : before ? ((now - before) / before) * 100 : null;
-    const signed = (value, digits) => new Intl.NumberFormat(undefined, { maximumFractionDigits: digits, signDisplay: "always" }).format(value);
-    const words = now === before ? "as before"
-      : points ? `${signed(part, 1)} points`
-        : part === null ? "none before"
-          : part > 999 ? `${format.compact(Math.round(now / before))} times`
-            : `${signed(part, Math.abs(part) < 10 ? 1 : 0)} %`;
+    const signed = (value, digits) =>
+      new Intl.NumberFormat(undefined, { maximumFractionDigits: digits, signDisplay: "always" }).format(value);
+    const words =
+      now === before
+        ? "as before"
+        : points
+          ? `${signed(part, 1)} points`
+          : part === null
+            ? "none before"
+            : part > 999
+              ? `${format.compact(Math.round(now / before))} times`
+              : `${signed(part, Math.abs(part) < 10 ? 1 : 0)} %`;
     const mood = now === before || !better ? "" : up === better > 0 ? "good" : "worse";
-    change = h("span", { class: `change ${mood}` },
+    change = h(
+      "span",
+      { class: `change ${mood}` },
       h("span", { "aria-hidden": "true" }, now === before ? "=" : up ? "▲" : "▼"),
-      ` ${words} `, h("span", { class: "dim before" }, `(${beforeText})`));
+      ` ${words} `,
+      h("span", { class: "dim before" }, `(${beforeText})`),
+    );
   }
   const content = [h("span", { class: "name" }, name), h("strong", null, text), change];
   return href ? h("a", { class: "figure", href, title }, content) : h("div", { class: "figure", title }, content);

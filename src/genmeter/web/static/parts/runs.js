@@ -3,8 +3,8 @@
 // A run are the jobs later than the last one that went otherwise. Those of the very millisecond of
 // that one do not count: nobody knows which of them was first.
 
-import { query, rows } from "../api.js";
 import { exact, question } from "../address.js";
+import { query, rows } from "../api.js";
 
 // How a config does now is told by all its jobs, also where only failures are shown.
 export const ANY_OUTCOME = { code: null, "code!": null, status: null, "status!": null, min_msec: null, max_msec: null };
@@ -47,41 +47,70 @@ export async function runsOf(params, { by, key, all, signal }) {
   const lasts = async (without, code) => {
     if (!without.length) return new Map();
     const names = [...new Set(without.map((one) => one.config))];
-    const { groups } = await ask({ group_by: by, metrics: "last", ...code, ...(names.length <= MOST_ASKED && !params.get("config") ? { config: names.map(exact) } : {}) });
+    const { groups } = await ask({
+      group_by: by,
+      metrics: "last",
+      ...code,
+      ...(names.length <= MOST_ASKED && !params.get("config") ? { config: names.map(exact) } : {}),
+    });
     return new Map(groups.map((group) => [key(group), Date.parse(group.last)]));
   };
   const older = configs.filter((config) => Date.parse(config.first) <= seen);
   const [succeeded, failed] = await Promise.all([
-    lasts(older.filter((config) => config.success && !of(config).some(isGood)), { code: "2xx" }),
-    lasts(older.filter((config) => !of(config).some(isOther)), { "code!": `2xx,${REFUSED}` }),
+    lasts(
+      older.filter((config) => config.success && !of(config).some(isGood)),
+      { code: "2xx" },
+    ),
+    lasts(
+      older.filter((config) => !of(config).some(isOther)),
+      { "code!": `2xx,${REFUSED}` },
+    ),
   ]);
 
   const found = new Map();
   const open = [];
   for (const config of configs) {
     const id = key(config);
-    const end = most(Date.parse(config.last), latest(config, () => true));
+    const end = most(
+      Date.parse(config.last),
+      latest(config, () => true),
+    );
     const lastGood = most(succeeded.get(id), latest(config, isGood));
     const lastOther = most(lastGood, failed.get(id), latest(config, isOther));
-    const runs = { failures: after(of(config), lastGood), refused: after(of(config), lastOther), good: lastGood === -Infinity ? null : lastGood };
+    const runs = {
+      failures: after(of(config), lastGood),
+      refused: after(of(config), lastOther),
+      good: lastGood === -Infinity ? null : lastGood,
+    };
     found.set(id, runs);
     const ends = { failures: lastGood, refused: lastOther };
     const unknown = Object.keys(ends).filter((name) => ends[name] < seen && ends[name] < end);
-    for (const name of unknown) runs[name] = { ...runs[name], jobs: Math.max(1, runs[name].jobs), first: null, exact: false };
+    for (const name of unknown)
+      runs[name] = { ...runs[name], jobs: Math.max(1, runs[name].jobs), first: null, exact: false };
     if (unknown.length) open.push({ config, runs, ends, unknown });
   }
 
   const { from, to } = everything.query;
-  const since = async ({ config, account }, end) => counted(await ask({
-    last: null, from: end === -Infinity ? from : new Date(end + 1).toISOString(), to,
-    config: exact(config), ...(account ? { account: exact(account) } : {}), group_by: "code", metrics: "jobs,first",
-  }));
+  const since = async ({ config, account }, end) =>
+    counted(
+      await ask({
+        last: null,
+        from: end === -Infinity ? from : new Date(end + 1).toISOString(),
+        to,
+        config: exact(config),
+        ...(account ? { account: exact(account) } : {}),
+        group_by: "code",
+        metrics: "jobs,first",
+      }),
+    );
   open.sort((a, b) => b.config.jobs - b.config.success - (a.config.jobs - a.config.success));
-  await Promise.all(open.slice(0, MOST_ASKED).map(async ({ config, runs, ends, unknown }) => {
-    const [first, second] = unknown;
-    runs[first] = await since(config, ends[first]);
-    if (second) runs[second] = ends[second] === ends[first] ? runs[first] : await since(config, ends[second]);
-  }));
+  await Promise.all(
+    open.slice(0, MOST_ASKED).map(async ({ config, runs, ends, unknown }) => {
+      const [first, second] = unknown;
+      runs[first] = await since(config, ends[first]);
+      if (second) runs[second] = ends[second] === ends[first] ? runs[first] : await since(config, ends[second]);
+    }),
+  );
   return found;
 }
 
@@ -91,7 +120,12 @@ const most = (...moments) => Math.max(...moments.map((one) => (Number.isFinite(o
 /** The run of those of `records`, newest first, that are later than a moment. */
 function after(records, end) {
   const later = records.filter((one) => time(one) > end);
-  return { jobs: later.length, codes: [...new Set(later.map((one) => one.code))], first: later.at(-1)?.timestamp ?? null, exact: true };
+  return {
+    jobs: later.length,
+    codes: [...new Set(later.map((one) => one.code))],
+    first: later.at(-1)?.timestamp ?? null,
+    exact: true,
+  };
 }
 
 /** The run that figures by code tell of. */
