@@ -31,7 +31,7 @@ def faults(accounts: Accounts, account: str, scopes: list[str], **more: object) 
     with pytest.raises(BadRequestError) as caught:
         accounts.create(account, scopes, now_ms=NOW, **more)  # type: ignore[arg-type]
     assert accounts.tokens() == []
-    return str(caught.value).split("; ")
+    return list(caught.value.faults)
 
 
 def test_c1_a_new_token_is_found_by_its_text_and_by_nothing_else(accounts: Accounts) -> None:

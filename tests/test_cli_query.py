@@ -288,12 +288,11 @@ def test_bars_in_a_pipe_without_unicode(asked: Asked) -> None:
     assert "gr??e@example.com     2" in table
 
 
-def test_the_server_says_no_line_by_line(asked: Asked) -> None:
+def test_the_server_says_no_in_one_line(asked: Asked) -> None:
     assert told(run(asked, "--interval", "2h", "--last", "3x", "--top", "3"), 1) == [
         "genmeter: last must be a number and one of m, h, d, w, such as 90m, 24h, 7d or 4w, "
-        'not "3x"',
-        'genmeter: interval must be auto, 1m, 5m, 15m, 1h, 1d, 1w, 1mo, not "2h"',
-        "genmeter: top needs group_by",
+        'not "3x"; interval must be auto, 1m, 5m, 15m, 1h, 1d, 1w, 1mo, not "2h"; '
+        "top needs group_by",
     ]  # fmt: skip
     (line,) = told(run(asked, "--account", "other"), 1)
     assert line.startswith("genmeter: account: only a token with the admin scope")

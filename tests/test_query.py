@@ -201,3 +201,12 @@ def test_c23_whatever_is_asked_it_is_about_ones_own_account(
     assert question.config is None or ("config", question.config) in params
     shuffled = [params[place] for place in order if place < len(params)]
     assert ask(*shuffled) == question
+
+
+def test_c6_a_value_that_holds_a_semicolon_is_one_fault() -> None:
+    with pytest.raises(BadRequestError) as caught:
+        ask(("bot", "a; b"), ("limit", "1; 2"))
+    assert list(caught.value.faults) == [
+        f'bot is not known: "a; b"; it is one of {", ".join(ELEVEN.names)}',
+        'limit must be an integer from 1 to 50000, not "1; 2"',
+    ]

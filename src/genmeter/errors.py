@@ -42,9 +42,13 @@ class GenmeterError(Exception):
 
 
 class BadRequestError(GenmeterError):
-    """What a client sent is wrong; the message names every fault."""
+    """What a client sent is wrong. ``faults`` has one text for each fault, the message all."""
 
     status = 400
+
+    def __init__(self, *faults: str) -> None:
+        self.faults = faults
+        super().__init__("; ".join(faults))
 
 
 class UnauthorizedError(GenmeterError):

@@ -180,7 +180,7 @@ class Accounts:
         if expires_days is not None and not 0 < expires_days <= 36_500:
             faults.append("expires must be more than 0 and at most 36500 days")
         if faults:
-            raise BadRequestError("; ".join(faults))
+            raise BadRequestError(*faults)
         text = f"user:{account}-{secrets.token_hex(24)}"
         token = Token(
             id=secrets.token_hex(4),

@@ -256,7 +256,7 @@ def _telling() -> Iterator[None]:
     try:
         yield
     except BadRequestError as error:
-        for fault in str(error).split("; "):
+        for fault in error.faults:
             click.echo(f"genmeter: {fault}", err=True)
         sys.exit(error.exit_code)
     except UnauthorizedError as error:

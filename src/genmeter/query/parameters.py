@@ -1,8 +1,7 @@
 """What a client asks with: names and their values, from an address or a JSON object. Pure.
 
 A question with several faults is told all of them at once, so reading a parameter never raises:
-what is wrong is noted, and :meth:`Parameters.end` raises when everything has been read. Between two
-faults stands "; ", and inside of none.
+what is wrong is noted, and :meth:`Parameters.end` raises when everything has been read.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -101,7 +100,7 @@ class Parameters:
             known = ", ".join(dict.fromkeys(self._known))
             self.faults.append(f"unknown parameter {named}{more}: there are {known}")
         if self.faults:
-            raise BadRequestError("; ".join(self.faults))
+            raise BadRequestError(*self.faults)
 
 
 def split(text: str) -> Iterator[str]:

@@ -77,7 +77,7 @@ def parse(
         day = _date(one.get("date"), faults) or utc_date(now_ms)
     other = one.get("account", account)
     if faults or bot is None:
-        raise BadRequestError("; ".join(faults))
+        raise BadRequestError(*faults)
     if other != account and not any_account:
         raise ForbiddenError("account: only a token with the admin scope may read another account")
     return StatsQuery(account=other, bot=bot, date=day, limit=limit, config=one.get("config"))
