@@ -128,7 +128,7 @@ def test_the_page_and_the_service_know_the_same_clocks(opened: Opened, known: Cl
         found, begin = page.evaluate(
             """async ([texts, zone, day]) => {
               const page = document.querySelector("script[type=module]").src;
-              const { moments, momentOf } = await import(page.replace("main.js", "zones.js"));
+              const { moments, momentOf } = await import(page.replace("main.js", "parts/zones.js"));
               return [texts.map((text) => moments(text, zone)), momentOf(day, zone)];
             }""",
             [list(wanted), name, text],
