@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from genmeter.storage.engine.base import Engine
 from tests.databases import Database, InFolder, OnServer
 from tests.servers.newest import DATABASE, Newest
 from tests.servers.postgres import Postgres
@@ -52,6 +53,12 @@ def service(shared_service: Running) -> Iterator[Running]:
     yield shared_service
     shared_service.forget_clients()
     shared_service.clock.ms = NOON_MS
+
+
+@pytest.fixture
+def engine(service: Running) -> Engine:
+    """The engine of the shared service, for tests that make it fail or look behind it."""
+    return service.service.engine
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def hooked(service: Running) -> Iterator[Hooked]:
     """The service's, without records of these months; nothing merges by itself, no check rests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(duplicates, "REST", 0)
-        engine = Hooked(service.service.store._engine)
+        engine = Hooked(service.service.engine)
         engine.execute(maintenance.STOP_MERGES)
         yield engine
         engine.empty()

@@ -29,7 +29,7 @@ if __name__ == "__main__":
     if len(sys.argv) > 2:
         main(sys.argv[2:])
     with Service(of_test(Path(sys.argv[1]))) as service:
-        engine = service.store._engine
+        engine = service.engine
         for question in (
             f"SELECT count() FROM {sql.TABLE} FINAL",
             f"SELECT DISTINCT region FROM {sql.TABLE}",

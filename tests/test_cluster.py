@@ -50,7 +50,7 @@ def service_on(cluster: Cluster, folder: Path, **changes: Any) -> Iterator[Runni
 
 def settled(service: Running) -> None:
     """Wait until every server is known to be well."""
-    members = service.service.store._engine._members  # type: ignore[attr-defined]
+    members = service.service.engine._members  # type: ignore[attr-defined]
     soon(lambda: all(m.state.name == "HEALTHY" for m in members), "all servers are well")
 
 
@@ -337,7 +337,7 @@ def test_c21_what_another_replica_took_is_read_there_while_the_first_lacks_it(
     table = f"{changes['clickhouse'].database}.records"
     with running(tmp_path / "data", **changes) as service:
         settled(service)
-        engine = service.service.store._engine
+        engine = service.service.engine
         client = service.client(account=account_on(1))
         first, second = engine._members[:2]  # type: ignore[attr-defined]
 

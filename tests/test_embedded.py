@@ -11,20 +11,20 @@ pytestmark = pytest.mark.parametrize("shared_service", ["embedded"], indirect=Tr
 
 
 def test_rows_that_the_engine_does_not_take_are_never_acknowledged(service: Running) -> None:
-    engine = service.service.store._engine
+    engine = service.service.engine
     with pytest.raises(EngineError, match="took 0 of 1 rows"):
         engine.insert(sql.TABLE, sql.COLUMNS, b"\n")
 
 
 def test_records_are_synced_to_the_disk(service: Running) -> None:
-    made = service.service.store._engine.fetch(f"SHOW CREATE TABLE {sql.TABLE}")
+    made = service.service.engine.fetch(f"SHOW CREATE TABLE {sql.TABLE}")
     for setting in ("fsync_after_insert = 1", "fsync_part_directory = 1",
                     "min_rows_to_fsync_after_merge = 1"):  # fmt: skip
         assert setting.encode() in made
 
 
 def test_a_table_of_an_older_version_gets_the_settings_of_today(service: Running) -> None:
-    engine = service.service.store._engine
+    engine = service.service.engine
     for setting in ("merge_selector_base", "old_parts_lifetime"):
         engine.execute(f"ALTER TABLE {sql.TABLE} RESET SETTING {setting}")
     engine.prepare(lambda _: None)

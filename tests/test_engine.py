@@ -19,7 +19,7 @@ COLUMNS = {"n": "Int64", "text": "LowCardinality(String)", "maybe": "Nullable(UI
 @pytest.fixture
 def engine(service: Running) -> Iterator[Engine]:
     """The engine, with an empty table ``seam`` that has a partition for each hundred."""
-    engine: Engine = service.service.store._engine
+    engine: Engine = service.service.engine
     columns = ", ".join(f"{name} {type_}" for name, type_ in COLUMNS.items())
     engine.execute("DROP TABLE IF EXISTS seam")
     engine.execute(

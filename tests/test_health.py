@@ -29,7 +29,7 @@ def test_it_is_not_ready_when_the_engine_fails(
     def failing(*_: Any) -> bytes:
         raise EngineError("Code: 999. secret")
 
-    monkeypatch.setattr(service.service.store._engine, "fetch", failing)
+    monkeypatch.setattr(service.service.engine, "fetch", failing)
     response = get(service, "/readyz")
     assert response.status_code == 503
     assert response.headers["x-request-id"] in response.json()["error"]
@@ -63,7 +63,7 @@ def test_an_engine_that_fails_is_503_with_an_id_that_the_log_has(
             yield b',{"timestamp":"x"}\n'
         raise EngineError("Code: 241. MEMORY_LIMIT_EXCEEDED secret")
 
-    monkeypatch.setattr(service.service.store._engine, "stream", failing)
+    monkeypatch.setattr(service.service.engine, "stream", failing)
     response = client.ask(bot="google-flow")
     assert response.status_code == 503
     assert "retry-after" in response.headers
@@ -79,13 +79,13 @@ def test_an_answer_that_fails_at_its_end_is_503(
 ) -> None:
     client = service.client()
     client.record(job())
-    stream = service.service.store._engine.stream
+    stream = service.service.engine.stream
 
     def failing(*arguments: Any) -> Any:
         yield from stream(*arguments)
         raise EngineError("Code: 241. too late")
 
-    monkeypatch.setattr(service.service.store._engine, "stream", failing)
+    monkeypatch.setattr(service.service.engine, "stream", failing)
     assert client.ask(bot="google-flow").status_code == 503
 
 
@@ -94,14 +94,14 @@ def test_an_answer_with_an_error_in_its_text_is_503(
 ) -> None:
     client = service.client()
     client.record(job())
-    stream = service.service.store._engine.stream
+    stream = service.service.engine.stream
 
     def cut(*arguments: Any) -> Any:
         for block in stream(*arguments):
             yield block[: len(block) // 2]
         yield b"Code: 241, e.displayText() = DB::Exception: secret\n"
 
-    monkeypatch.setattr(service.service.store._engine, "stream", cut)
+    monkeypatch.setattr(service.service.engine, "stream", cut)
     response = client.ask(bot="google-flow")
     assert response.status_code == 503
     assert "secret" not in response.text

@@ -12,6 +12,7 @@ import zstandard
 from genmeter.clock import DAY_MS, iso
 from genmeter.errors import EngineError
 from genmeter.model.bots import ELEVEN
+from genmeter.storage.engine.base import Engine
 from tests.support import NOON_MS, TODAY, Client, Running, job
 
 NDJSON = "application/x-ndjson"
@@ -104,7 +105,7 @@ def test_r2_timestamps_with_an_offset_or_as_milliseconds(client: Client, stamp: 
 
 
 def test_r2_all_fields_are_kept_for_every_bot_shown_or_not(
-    service: Running, client: Client
+    service: Running, engine: Engine, client: Client
 ) -> None:
     everything = job(
         bot="runwayml", jobid="kept", model="m", captchaProviders="c", captchaRetry=3, tier="t",
@@ -113,7 +114,7 @@ def test_r2_all_fields_are_kept_for_every_bot_shown_or_not(
     client.record(everything)
     assert "model" not in client.stats(bot="runwayml")["data"][0]
     store = service.service.store
-    kept = store._engine.fetch(
+    kept = engine.fetch(
         "SELECT model, captcha_providers, captcha_retry, tier, sku, func, status FROM records "
         f"WHERE account = '{client.account}'",
         store.shard(client.account),
@@ -278,18 +279,18 @@ def test_r6_records_without_an_id_are_all_different(client: Client) -> None:
 
 
 def test_r7_a_full_queue_is_503_and_stores_nothing_of_the_request(
-    service: Running, client: Client, monkeypatch: pytest.MonkeyPatch
+    service: Running, client: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, writer = service.service.store, service.service.writer
+    writer = service.service.writer
     held, release = Event(), Event()
-    insert = store._engine.insert
+    insert = engine.insert
 
     def slow(*arguments: Any) -> None:
         held.set()
         release.wait(30)
         insert(*arguments)
 
-    monkeypatch.setattr(store._engine, "insert", slow)
+    monkeypatch.setattr(engine, "insert", slow)
     for lane in writer._lanes:
         monkeypatch.setattr(lane, "_queue_rows", 10)
     with ThreadPoolExecutor(3) as pool:
@@ -308,12 +309,11 @@ def test_r7_a_full_queue_is_503_and_stores_nothing_of_the_request(
 
 
 def test_a_failed_insert_fails_exactly_the_requests_in_it(
-    service: Running,
+    engine: Engine,
     client: Client,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    engine = service.service.store._engine
     insert = engine.insert
 
     def failing(*arguments: Any) -> None:

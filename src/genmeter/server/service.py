@@ -43,7 +43,7 @@ class Service:
             )
             opening.callback(accounts.close)
             self.tokens = opening.enter_context(Tokens(accounts.find))
-            engine = connect(settings)
+            self.engine = engine = connect(settings)
             opening.callback(engine.close)
             self.store = store = Store(
                 engine,
