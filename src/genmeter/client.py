@@ -44,6 +44,8 @@ from genmeter.errors import (
     UnavailableError,
 )
 
+__all__ = ["FORMATS", "Body", "Client", "Format", "Resource", "Saved", "format_of"]
+
 Resource = Literal["query", "rows"]
 Format = Literal["json", "ndjson", "csv", "parquet", "arrow"]
 Values = Any
