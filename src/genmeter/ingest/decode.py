@@ -9,7 +9,6 @@ import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -71,8 +70,30 @@ _ISO: Final = re.compile(
 _TEXTS: Final = tuple(f.key for f in FIELDS if f.type in ("text", "providers") and f.key != "bot")
 _NUMBERS: Final = {field.key: field.most for field in FIELDS if field.is_number}
 _REQUIRED: Final = tuple(field.key for field in FIELDS if field.required)
-_other_texts: Final = attrgetter(*(field.key for field in OTHER_TEXTS))
-_other_numbers: Final = tuple(attrgetter(field.key) for field in OTHER_NUMBERS)
+
+
+def _compiled(source: str) -> Any:
+    """A function compiled from the table of fields, as dataclasses compile theirs.
+
+    Loops over the fields would make decoding a record take 3.1 instead of 2.1 microseconds.
+    """
+    return eval(source, {"Row": Row})  # noqa: S307  # made of the table's names alone
+
+
+_other_values: Final = [
+    *(f"record.{field.key} or ''" for field in OTHER_TEXTS),
+    *(f"record.{field.key}" for field in OTHER_NUMBERS),
+]
+_text_columns: Final = [
+    f.column for f in FIELDS if f.type in ("text", "providers") and f.key != "bot"
+]
+_to_row: Final[Callable[[Record, str, int, str, str], Row]] = _compiled(
+    "lambda record, account, neg_ms, jobid, status: Row(account, record.bot, neg_ms, jobid, "
+    f"record.config, record.endpoint, status, record.code, record.msec, {', '.join(_other_values)})"
+)
+_all_texts: Final[Callable[[Row], str]] = _compiled(
+    "lambda row: f'" + "".join(f"{{row.{column}}}" for column in _text_columns) + "'"
+)
 _FIELDS: Final = Record.__struct_encode_fields__
 _MAX_NAMED_FIELDS: Final = 5
 _JSON_TYPES: Final = {str: "a text", bool: "a boolean", float: "a fraction", list: "an array",
@@ -137,26 +158,13 @@ def _row(record: Record, admission: Admission, new_jobid: Callable[[int, str, st
     stamp = (
         admission.now_ms if record.timestamp is None else _timestamp(record.timestamp, admission)
     )
-    if record.bot not in admission.bots:
+    if record.bot not in admission.bots.shown:
         raise _Refusal(_bot_fault(admission.bots))
     jobid = record.jobid or new_jobid(stamp, account, record.bot)
     status = record.status or REASONS.get(record.code, UNKNOWN_REASON)
-    texts = [text or "" for text in _other_texts(record)]
-    row = Row(
-        account,
-        record.bot,
-        -stamp,
-        jobid,
-        record.config,
-        record.endpoint,
-        status,
-        record.code,
-        record.msec,
-        *texts,
-        *(number(record) for number in _other_numbers),
-    )
+    row = _to_row(record, account, -stamp, jobid, status)
     # One look at all texts together clears nearly every record; the rest are looked at singly.
-    together = f"{account}{jobid}{record.config}{record.endpoint}{status}{''.join(texts)}"
+    together = _all_texts(row)
     if not (together.isascii() and together.isprintable() and len(together) <= MAX_TEXT_BYTES):
         faults = [fault for name in _TEXTS if (fault := _text_fault(name, getattr(record, name)))]
         if faults:
