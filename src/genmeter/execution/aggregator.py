@@ -24,6 +24,7 @@ from genmeter.execution.groups import (
 from genmeter.query.aggregation import AggregateQuery, Figures, Groups, Key
 from genmeter.query.metrics import Sums, percentile
 from genmeter.query.selection import Dimension, Selection
+from genmeter.storage.engine.base import table
 from genmeter.storage.shards import Run, Shards
 from genmeter.storage.sql import aggregates, rows
 from genmeter.storage.sql.base import TimeSlice
@@ -89,7 +90,7 @@ class Aggregator:
         if selection.start_ms >= selection.end_ms:
             return together([])
         answers = self._shards.ask(selection, run, partial(rows.extent, selection))
-        found = [RecordStats(*map(int, answer.split(b"\t"))) for answer in answers]
+        found = [RecordStats(*map(int, row)) for answer in answers for row in table(answer)]
         return together(found)
 
     def values(
@@ -200,8 +201,7 @@ class Aggregator:
             found: defaultdict[Key, Counter[int]] = defaultdict(Counter)
             lines = 0
             for answer in self._shards.ask(analysis.selection, run, make):
-                for line in answer.splitlines():
-                    *cells, msec, jobs = line.decode().split("\t")
+                for *cells, msec, jobs in table(answer):
                     key = _key(analysis, cells) if grouped else ()
                     found[key][int(msec)] += int(jobs)
                     lines += 1

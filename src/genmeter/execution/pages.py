@@ -17,6 +17,7 @@ from genmeter.clock import DAY_MS
 from genmeter.errors import EngineError
 from genmeter.query.listing import RowPosition, RowsQuery
 from genmeter.query.row_text import LineFormat, position_of
+from genmeter.storage.engine.base import table
 from genmeter.storage.shards import Run, Shards
 from genmeter.storage.slices import cuts
 from genmeter.storage.sql import filters
@@ -135,10 +136,8 @@ class Pager:
         make = partial(sql_rows.step_counts, listing, step_ms=step_ms)
         counts: Counter[int] = Counter()
         for answer in self._shards.ask(sql_rows.part(listing, None), run, make):
-            for line in answer.split(b"\n"):
-                if line:
-                    step, count = line.split(b"\t")
-                    counts[int(step) * step_ms] += int(count)
+            for step, count in table(answer):
+                counts[int(step) * step_ms] += int(count)
         in_order = sorted(counts.items(), reverse=listing.newest_first)
         moments = cuts(in_order, step_ms, self._slice_rows, backwards=listing.newest_first)
         return deque(-moment if listing.newest_first else 1 - moment for moment in moments)

@@ -12,7 +12,6 @@ A day that is over is marked account by account; one that is not gets records of
 anyway, and is marked and read as a whole.
 """
 
-import io
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ import msgspec
 
 from genmeter.clock import DAY_MS, month_ms, utc_month
 from genmeter.model.record import Row
+from genmeter.storage.engine.base import table
 from genmeter.storage.slices import portions
 from genmeter.storage.sql import maintenance
 from genmeter.storage.sql.base import TimeSlice
@@ -180,8 +180,7 @@ class TrackedDuplicates:
 
     def _parts(self) -> dict[int, str]:
         """What tells of each month whether the engine has changed anything in it."""
-        lines = self._fetch(maintenance.READ_PARTS).decode().splitlines()
-        return {int(month): state for month, state in (line.split("\t") for line in lines)}
+        return {int(month): state for month, state in table(self._fetch(maintenance.READ_PARTS))}
 
     def _mark(self, day: int, name: str, number: int) -> None:
         """Mark an account's day, or the whole day where there are too many. The lock is held.
@@ -225,15 +224,11 @@ class TrackedDuplicates:
             if _ALL in names or len(names) > _NAMED:
                 names = ()
         found: set[Mark] = set()
-        counts = io.BytesIO(
-            self._fetch(maintenance.account_counts(start_ms, end_ms, sorted(names)))
-        )
-        pairs = (line.decode().rstrip("\n").split("\t") for line in counts)
-        sizes = ((name, int(count)) for name, count in pairs)
+        counts = self._fetch(maintenance.account_counts(start_ms, end_ms, sorted(names)))
+        sizes = ((name, int(count)) for name, count in table(counts))
         for span, _ in portions(sizes, start_ms, end_ms, PORTION_RECORDS):
             started = time.monotonic()
-            for line in self._fetch(maintenance.duplicated_days(span)).decode().splitlines():
-                account, day = line.split("\t")
+            for account, day in table(self._fetch(maintenance.duplicated_days(span))):
                 found.add((int(day), account))
             if self._stop.wait(time.monotonic() - started):  # half of one processor at the most
                 return

@@ -20,7 +20,7 @@ import msgspec
 from genmeter.clock import iso, month_ms
 from genmeter.errors import EngineError
 from genmeter.storage import schema
-from genmeter.storage.engine.base import Engine
+from genmeter.storage.engine.base import Engine, table
 from genmeter.storage.schema import prepare
 from genmeter.storage.slices import portions
 from genmeter.storage.sql import base as sql
@@ -199,20 +199,16 @@ def batches(blocks: Iterable[bytes], size: int) -> Iterator[bytes]:
 
 def _units(engine: Engine) -> list[tuple[Unit, int]]:
     """How many records there are of each unit, those sent again more than once."""
-    lines = engine.fetch(maintenance.READ_UNITS).decode().splitlines()
     return [
         ((account, int(month)), int(count))
-        for month, account, count in (line.split("\t") for line in lines)
+        for month, account, count in table(engine.fetch(maintenance.READ_UNITS))
     ]
 
 
 def _fingerprints(engine: Engine, span: sql.Span, shard: int) -> dict[str, tuple[int, str]]:
     """For each account the number of its records, and a sum over them."""
-    lines = engine.fetch(maintenance.fingerprints(span), shard).decode().splitlines()
-    return {
-        account: (int(count), digest)
-        for account, count, digest in (line.split("\t") for line in lines)
-    }
+    answer = engine.fetch(maintenance.fingerprints(span), shard)
+    return {account: (int(count), digest) for account, count, digest in table(answer)}
 
 
 def _identities(blocks: Generator[bytes, None, None]) -> Generator[Known, None, None]:
