@@ -21,7 +21,7 @@ from tests.servers.settings import PASSWORD, USER, address
 from tests.support import environment, program
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 
 def text(name: str) -> str:

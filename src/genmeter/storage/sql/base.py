@@ -3,7 +3,7 @@
 Everything a question's statement says about whose records it reads is written by
 :func:`_matching`, and every value passes :func:`quote`: there is no second place for either.
 
-Two choices shape the text (measurements: docs/decisions.md):
+Two choices shape the text (measurements: docs/decisions/):
 
 - The sort key holds the timestamp negated, so that "newest first" is the order on disk and an
   answer of any length is read in order, without a sort.
