@@ -18,9 +18,10 @@ ROOT = Path(__file__).parent.parent
 UV = Path(sys.executable).parent / "uv"
 LATER = ("3.12", "3.13")
 PURE = (
-    "tests/model/test_bots.py", "tests/test_clock.py", "tests/test_metrics.py",
-    "tests/test_parameters.py", "tests/test_periods.py", "tests/test_query.py",
-    "tests/test_records.py", "tests/test_sql.py", "tests/test_summary.py",
+    "tests/model/test_bots.py", "tests/test_clock.py", "tests/query/test_metrics.py",
+    "tests/query/test_parameters.py", "tests/query/test_buckets.py", "tests/query/test_stats.py",
+    "tests/ingest/test_decode.py", "tests/storage/sql/test_stats.py",
+    "tests/execution/test_summary.py",
 )  # fmt: skip
 
 

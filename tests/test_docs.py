@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 import pytest
-from bench import load, scale
 
+from bench import load, scale
 from genmeter.cli import main
 from genmeter.config.settings import SETTINGS
 from genmeter.config.urls import Secret
@@ -161,7 +161,7 @@ def test_the_queries_of_the_scale_page_run_on_the_oldest_servers(cluster: Cluste
     )
     Store(engine, retention_days=92)
     engine.close()
-    watching = blocks("docs/scale.md", "sql")[0]  # the others: tests/test_shards.py
+    watching = blocks("docs/scale.md", "sql")[0]  # the others: tests/storage/test_shards.py
     for query in filter(str.strip, watching.split(";")):
         server.query(query, database=database, user=(USER, PASSWORD))
 

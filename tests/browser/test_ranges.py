@@ -10,8 +10,8 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import Opened, settled, show
 from tests.browser.known import ZONE
 from tests.browser.reading import duration, percent, query
+from tests.query.test_zones import ODD_DAYS
 from tests.support import Client, Running, job
-from tests.test_query_zones import ODD_DAYS
 
 pytestmark = pytest.mark.parametrize("shared_service", ["embedded"], indirect=True)
 

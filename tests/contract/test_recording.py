@@ -1,4 +1,4 @@
-"""R1 to R7: recording over HTTP. How single records are judged is in tests/test_records.py, too."""
+"""R1 to R7: recording over HTTP. Single records are judged in tests/ingest/test_decode.py."""
 
 import gzip
 import json

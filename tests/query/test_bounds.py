@@ -7,11 +7,11 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.query.test_faults import BOTH, faults, refusal
 from tests.reference.question import Given
 from tests.servers.clickhouse import ClickHouse
 from tests.servers.settings import on_server
 from tests.support import NOON_MS, Running, job, running
-from tests.test_query_faults import BOTH, faults, refusal
 from tests.world import QUERY
 
 pytestmark = pytest.mark.own_engine

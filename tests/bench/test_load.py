@@ -13,16 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from bench import load, sending
 from bench.fill import decode
 from bench.population import Population
 from bench.sending import Load
 
+from bench import load, sending
 from genmeter.clock import now_ms
 from genmeter.model.bots import ELEVEN
 from tests.support import NOON_MS, Client, Process, environment, new_token
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 
 def lines(population: Population, number: int) -> list[bytes]:

@@ -462,7 +462,7 @@ def test_the_help_names_every_field_and_option(asked: Asked) -> None:
 
 
 def test_the_session_of_the_manual_runs_as_printed(tmp_path: Path) -> None:
-    manual = (Path(__file__).parent.parent / "docs" / "query.md").read_text(encoding="utf-8")
+    manual = (Path(__file__).parent.parent.parent / "docs" / "query.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```(\w+)\n(.*?)^```$", manual, re.MULTILINE | re.DOTALL)
     rows = next(text for kind, text in blocks if kind == "ndjson")
     sessions = [text for kind, text in blocks if kind == "console"]

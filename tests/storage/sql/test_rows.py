@@ -13,7 +13,7 @@ from genmeter.query.selection import Asking
 from genmeter.storage.sql import aggregates
 from genmeter.storage.sql import rows as sql_rows
 from genmeter.storage.sql.base import TimeSlice
-from tests.test_sql import literals
+from tests.storage.sql.test_stats import literals
 
 NOW = 1_770_984_000_000  # 2026-02-13T12:00:00.000Z
 ME = Asking(account="acme", any_account=False, now_ms=NOW, most_days=400)

@@ -1,6 +1,6 @@
 """``kill -9`` while many clients post: what was acknowledged is there, and nothing twice (R5, R6).
 
-By hand, for long: ``.venv/bin/pytest tests/test_crash.py --kills 50``.
+By hand, for long: ``.venv/bin/pytest tests/server/test_crash.py --kills 50``.
 """
 
 import json

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from tests.test_sql_selection import DAY, analysed, figures
+from tests.storage.sql.test_rows import DAY, analysed, figures
 
 
 def test_figures_over_all() -> None:

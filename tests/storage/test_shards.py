@@ -13,7 +13,7 @@ from tests.servers.cluster import NAME, Cluster
 from tests.servers.settings import PASSWORD, address
 from tests.support import NOON_MS, job
 
-PAGE = Path(__file__).parent.parent / "docs" / "scale.md"
+PAGE = Path(__file__).parent.parent.parent / "docs" / "scale.md"
 ACCOUNTS = tuple(f"acme-{number}" for number in range(8))
 
 
