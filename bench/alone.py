@@ -66,7 +66,7 @@ def open_engine(folder: Path) -> Embedded:
 
 
 def targets(folder: Path) -> Targets:
-    """The questions to measure with."""
+    """The queries to measure with."""
     engine = open_engine(folder)
     try:
         largest = engine.fetch(
@@ -118,7 +118,7 @@ class _Watched(Embedded):
 
 
 def last_rows(folder: Path, question: StatsQuery, repeats: int) -> list[float]:
-    """Seconds the engine takes to give the rows of ``question`` as JSON, for each time asked.
+    """Seconds the engine takes to give the rows of ``query`` as JSON, for each time asked.
 
     It writes them by its own JSON format, with the contract's names, under the very condition
     that the store reads them with, so that it reads no more.

@@ -1,9 +1,9 @@
-"""A load of many accounts on a running server: records posted at a rate, questions asked beside.
+"""A load of many accounts on a running server: records posted at a rate, queries asked beside.
 
     python -m bench.load --url http://127.0.0.1:8000 --token TOKEN --rate 5000 --read-rate 20
 
 The token is an admin's. Accounts are drawn by Zipf's law, always the same with one seed; half of
-the questions ask for today, half for an account's last 1,000. How long a request took is counted
+the queries ask for today, half for an account's last 1,000. How long a request took is counted
 from when it was planned, so nothing a server does makes the load wait for it. Loopback only.
 """
 
@@ -86,7 +86,7 @@ def questions(population: Population, token: str) -> Iterator[bytes]:
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What came of a load: of the posts, of the questions, and what making it cost."""
+    """What came of a load: of the posts, of the queries, and what making it cost."""
 
     posts: Outcome
     questions: Outcome | None

@@ -5,7 +5,7 @@ from pathlib import Path
 
 FULL_RECORDS = 10_000_000
 LIMIT = 50_000
-"""The most records one question may ask for, which is what the largest one here does."""
+"""The most records one query may ask for, which is what the largest one here does."""
 
 DAY_ROWS = 3_000
 """About how many rows the measured day has."""

@@ -1,4 +1,4 @@
-"""Questions about ranges: figures, rows, and what there is to ask about.
+"""Range queries: figures, rows, and what there is to ask about.
 
 They are asked over HTTP of the service, and as SQL of PostgreSQL alone in turn
 (:mod:`bench.statements`), so the ratios are those to a database without any service.
@@ -51,7 +51,7 @@ class _Asked:
     jobs: int
 
     def path(self, what: str, **parameters: str) -> str:
-        """The address of a question about them."""
+        """The address of a query about them."""
         times = {"from": utc_date(self.start_ms), "to": utc_date(self.end_ms)}
         return f"{_PATH}{what}?{urlencode({'account': self.account, **times, **parameters})}"
 
@@ -293,7 +293,7 @@ def _meta_of_more(sides: _Sides, asked: _Asked) -> None:
 
 
 def _unchanged(sides: _Sides, asked: _Asked) -> None:
-    """A question whose answer the client has."""
+    """A query whose answer the client has."""
     path = _by_day(asked)
     tag = sides.get(path).header("etag") or ""
     known = {"If-None-Match": tag}

@@ -1,4 +1,4 @@
-"""Reading: the same questions to both servers in turn, and to the engine alone before and after.
+"""Reading: the same queries to both servers in turn, and to the engine alone before and after.
 
 With it what is known of the filled stores: their sizes, how soon a server over them is ready, and
 what memory it takes before anybody asks.
@@ -30,7 +30,7 @@ _DAYS_FOR_A_LIMIT = 4
 
 @dataclass(frozen=True)
 class _Asked:
-    """A question, whose it is, and how often it is asked."""
+    """A query, whose it is, and how often it is asked."""
 
     account: str
     parameters: dict[str, str]
@@ -70,7 +70,7 @@ def measure(plan: Plan, peer: Peer | None, report: Report) -> None:
 def _ask_both(
     plan: Plan, peer: Peer | None, questions: Sequence[_Asked], report: Report
 ) -> list[dict[str, list[float]]]:
-    """Seconds of every answer to each question, by server."""
+    """Seconds of every answer to each query, by server."""
     accounts = {asked.account for asked in questions}
     with contextlib.ExitStack() as stack:
         log = plan.folder / "genmeter.log"

@@ -1,7 +1,7 @@
 """The figures behind docs/scale.md: ``python -m bench.scale record``, ``ask`` and ``versions``.
 
 ``record`` measures what a store takes and what that costs, ``ask`` whether the cost of one
-account's question stays the same while the store grows tenfold, ``versions`` how many INSERTs a
+account's query stays the same while the store grows tenfold, ``versions`` how many INSERTs a
 second PostgreSQL can tell apart. Everything is on loopback and in a folder that is removed at the
 end.
 """

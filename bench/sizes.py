@@ -1,4 +1,4 @@
-"""The same question of the same account to stores of three sizes: its cost must not grow with them.
+"""The same query of the same account to stores of three sizes: its cost must not grow with them.
 
 All stores hold one account of a fixed size, among more and more records of 100,000 others. Its
 answers must be equal byte by byte; what they cost is looked at side by side, in turns.
@@ -42,7 +42,7 @@ _ASKED = {"date={day}": 12, "limit=1000": 12, "limit=50000": 3}
 
 @dataclass
 class Cost:
-    """What a question cost on one store: milliseconds waited, and of processor time a question."""
+    """What a query cost on one store: milliseconds waited, and of processor time a query."""
 
     waits_ms: list[float] = field(default_factory=list)
     node_ms: list[float] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""The peer's side of questions about ranges: SQL by hand on the baseline's table, and no service.
+"""The peer's side of range queries: SQL by hand on the baseline's table, and no service.
 
 What is measured is the statement until its last row has reached the client: nothing is written as
 JSON, nothing goes over HTTP, so what the service adds is on genmeter's side alone.

@@ -55,7 +55,7 @@ FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 """What a file may hold, by the ending of its name."""
 
 LONGEST: Final = 6000
-"""A question of more characters than this is posted: servers and proxies limit addresses."""
+"""A query of more characters than this is posted: servers and proxies limit addresses."""
 
 CONNECT_S: Final = 5.0
 READ_S: Final = 300.0
@@ -158,7 +158,7 @@ class Client:
     ) -> Generator[dict[str, Any], None, None]:
         """Records one by one, all of one moment, however many; with ``limit`` no more than that.
 
-        An answer that breaks off raises after the records that came.
+        An answer that is cut off raises after the records that came.
         """
         with self.stream("rows", "ndjson", parameters, **more) as body:
             rest = b""

@@ -10,7 +10,7 @@
     ├── NotAcceptableError           406           no format that the client would take
     ├── TooLargeError                413           a body over the limit (R1)
     ├── UnsupportedMediaError        415           a content type or coding nobody asked for
-    ├── LimitError                   422           a question past a limit; the message names it
+    ├── LimitError                   422           a query past a limit; the message names it
     ├── UnavailableError             503           the service cannot do it now; try again
     │   ├── EngineError                            the engine refused or failed a statement
     │   │   └── EngineLimitError                   it took more memory or time than it may
@@ -91,7 +91,7 @@ class NotAcceptableError(GenmeterError):
 
 
 class LimitError(GenmeterError):
-    """A question past a limit of time, memory or size; the message names the limit."""
+    """A query past a limit of time, memory or size; the message names the limit."""
 
     status = 422
 

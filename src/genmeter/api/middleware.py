@@ -62,7 +62,7 @@ async def http_error(request: Request, error: Exception) -> Response:
 class CatchAll:
     """Turns an error nobody foresaw into a plain 500, its story in the log under the same id.
 
-    Once an answer has begun it can only be broken off, which the client notices: the body of an
+    Once an answer has begun it can only be cut off, which the client notices: the body of an
     answer that is not whole never ends properly.
     """
 

@@ -33,19 +33,19 @@ from genmeter.model.record import Record
 from genmeter.query.stats import MAX_LIMIT
 
 _JSON: Final = "application/json"
-_UNCHANGED: Final = "As If-None-Match has it"
+_UNCHANGED: Final = "Unchanged since the ETag in If-None-Match"
 _REFUSALS: Final = {
-    "400": "What was sent is wrong; the message names every fault",
-    "401": "No token, or not a valid one",
-    "403": "The token may not do this",
-    "404": "There is no such thing",
-    "406": "None of the formats there are",
-    "405": "The route does not know this method; see Allow",
+    "400": "The request is wrong; the message names every fault",
+    "401": "The token is missing or invalid",
+    "403": "The token lacks the scope",
+    "404": "Not found",
+    "406": "Accept names no available format",
+    "405": "The route does not support the method; see Allow",
     "413": "The body is over 16 MiB",
-    "415": "The content type or coding is not supported",
-    "422": "Past a limit; the message names it",
-    "500": "A fault of the server; its log has the request id",
-    "503": "Not possible now; see Retry-After",
+    "415": "The content type or content encoding is not supported",
+    "422": "A limit is exceeded; the message names it",
+    "500": "Internal error; the log has the request id",
+    "503": "Unavailable; see Retry-After",
 }
 
 
@@ -121,7 +121,7 @@ def _row_schema() -> dict[str, Any]:
     }
     return {
         "title": "Row",
-        "description": "A job. Fields past msec are there for the bots that show them.",
+        "description": "A job. Fields after msec appear for the bots that show them.",
         "type": "object",
         "properties": {
             f.key: types[f.type] | {"description": f.help} for f in FIELDS if f.in_stats
@@ -143,7 +143,7 @@ def _stats_schema() -> dict[str, Any]:
     rows = {"type": "array", "items": {"$ref": "#/components/schemas/Row"}}
     return {
         "title": "Stats",
-        "description": "The answer to a question about one bot.",
+        "description": "Statistics of one bot.",
         "type": "object",
         "properties": properties | {"data": rows},
         "required": ["bot", "total", "data"],
@@ -156,13 +156,13 @@ def _paths(bots: Bots) -> dict[str, Any]:
         "/v2/account/stats": {
             "get": {
                 "operationId": "getAccountStats",
-                "summary": "How the jobs of one bot went: one UTC day, or the last N",
+                "summary": "Statistics of one bot: a UTC day, or the last N jobs",
                 "parameters": _parameters(bots),
                 "responses": _responses("Stats", "The statistics", "400", "401", "403", "503"),
             },
             "post": {
                 "operationId": "postAccountStats",
-                "summary": "Record jobs: 200 means on disk, and in the very next answer",
+                "summary": "Record jobs; 200 means on disk and visible to the next request",
                 "parameters": [
                     {
                         "name": "Content-Encoding",
@@ -180,7 +180,7 @@ def _paths(bots: Bots) -> dict[str, Any]:
                 },
                 "responses": _responses(
                     "Recorded",
-                    "What became of the records",
+                    "Accepted and rejected records",
                     "400",
                     "401",
                     "403",
@@ -190,7 +190,7 @@ def _paths(bots: Bots) -> dict[str, Any]:
                 )
                 | {
                     "400": _response(
-                        "No record was taken, or the body could not be read",
+                        "No record was accepted, or the body could not be read",
                         {"oneOf": [_ref("Recorded"), _ref("Problem")]},
                     )
                 },
@@ -200,7 +200,7 @@ def _paths(bots: Bots) -> dict[str, Any]:
         "/v2/account": {
             "get": {
                 "operationId": "getAccount",
-                "summary": "The token that asks",
+                "summary": "The token of the request",
                 "responses": _responses("AccountView", "The token", "401", "503"),
             }
         },
@@ -209,7 +209,7 @@ def _paths(bots: Bots) -> dict[str, Any]:
         "/healthz": {
             "get": {
                 "operationId": "getHealth",
-                "summary": "The process is up",
+                "summary": "The process is running",
                 "security": [],
                 "responses": _responses("Health", "It is"),
             }
@@ -217,7 +217,7 @@ def _paths(bots: Bots) -> dict[str, Any]:
         "/readyz": {
             "get": {
                 "operationId": "getReadiness",
-                "summary": "The engine answers a query and the writer moves",
+                "summary": "The engine answers and the writer makes progress",
                 "security": [],
                 "responses": _responses("Health", "Both", "503"),
             }
@@ -229,21 +229,25 @@ def _live() -> dict[str, Any]:
     """Records as they are stored."""
     return {
         "operationId": "getLive",
-        "summary": "Records as they are stored: server-sent events, with ids to resume from",
+        "summary": "Follow records as they are stored, as server-sent events",
         "parameters": [
-            _parameter("bot", {"type": "string"}, "One or several, with commas; all by default"),
-            _parameter("account", {"type": "string"}, "Another account, or *; admin tokens only"),
+            _parameter(
+                "bot", {"type": "string"}, "One or several, separated by commas; default: all"
+            ),
+            _parameter(
+                "account", {"type": "string"}, "Another account, or *; needs the admin scope"
+            ),
             {
                 "name": "Last-Event-ID",
                 "in": "header",
                 "required": False,
                 "schema": {"type": "string"},
-                "description": "The id of the last event that came: what followed comes now",
+                "description": "Id of the last event received; the stream resumes after it",
             },
         ],
         "responses": {
             "200": {
-                "description": "A stream of events: id, and as data a row of the whole record",
+                "description": "A stream of events; data is the record with all its fields",
                 "content": {"text/event-stream": {"schema": {"type": "string"}}},
             },
             **_refused("400", "401", "403", "503"),
@@ -258,18 +262,18 @@ def _tokens() -> dict[str, Any]:
         "in": "path",
         "required": True,
         "schema": {"type": "string"},
-        "description": "The id of the token, not its text",
+        "description": "Id of the token, not its secret",
     }
     return {
         "/v2/tokens": {
             "get": {
                 "operationId": "getTokens",
-                "summary": "The tokens of all accounts; admin tokens only",
-                "responses": _responses("TokenList", "Every token there is", "401", "403", "503"),
+                "summary": "List the tokens of all accounts; needs the admin scope",
+                "responses": _responses("TokenList", "All tokens", "401", "403", "503"),
             },
             "post": {
                 "operationId": "postTokens",
-                "summary": "Make a token, whose text is in this answer alone; admin tokens only",
+                "summary": "Create a token, shown only in this response; needs the admin scope",
                 "requestBody": {
                     "required": True,
                     "content": {_JSON: {"schema": _ref("TokenWanted")}},
@@ -283,22 +287,24 @@ def _tokens() -> dict[str, Any]:
         "/v2/tokens/{id}": {
             "delete": {
                 "operationId": "deleteToken",
-                "summary": "Let a token open nothing any more; admin tokens only",
+                "summary": "Revoke a token; needs the admin scope",
                 "parameters": [token_id],
-                "responses": _responses("TokenView", "As it is now", "401", "403", "404", "503"),
+                "responses": _responses(
+                    "TokenView", "The revoked token", "401", "403", "404", "503"
+                ),
             }
         },
     }
 
 
 def _queries(bots: Bots) -> dict[str, Any]:
-    """The routes of questions about ranges."""
+    """The routes of range queries."""
 
     def resource(
         name: str, text: str, schema: str, parameters: list[dict[str, Any]]
     ) -> dict[str, Any]:
         refused = ("400", "401", "403", "406", "422", "503")
-        answered = _responses(schema, "The answer", *refused)
+        answered = _responses(schema, "The response", *refused)
         others = [f for f in FORMATS.values() if f.media_type != _JSON]
         answered["200"]["content"] |= {f.media_type: {"schema": {}} for f in others}
         body = {"required": True, "content": {_JSON: {"schema": _ref("Parameters")}}}
@@ -311,9 +317,9 @@ def _queries(bots: Bots) -> dict[str, Any]:
             },
             "post": {
                 "operationId": f"post{name}",
-                "summary": f"{text}; the parameters as JSON",
+                "summary": f"{text}; parameters as JSON",
                 "requestBody": body,
-                "responses": answered | _responses(schema, "The answer", "413", "415"),
+                "responses": answered | _responses(schema, "The response", "413", "415"),
             },
         }
 
@@ -321,22 +327,30 @@ def _queries(bots: Bots) -> dict[str, Any]:
     return {
         QUERY: resource(
             "Query",
-            "Figures of any range: metrics, percentiles, groups, series",
+            "Metrics of any range: percentiles, groups, time series",
             "Query",
             openapi_queries.query_parameters(bots),
         ),
         ROWS: resource(
             "Rows",
-            "The records of any range, page by page or all of them",
+            "Records of any range, in pages or all at once",
             "Rows",
             openapi_queries.rows_parameters(bots),
         ),
         META: {
             "get": {
                 "operationId": "getMeta",
-                "summary": "What there is to ask about",
+                "summary": "Available fields, values and metrics",
                 "parameters": account,
-                "responses": _responses("Meta", "What there is", "400", "401", "403", "422", "503")
+                "responses": _responses(
+                    "Meta",
+                    "Available fields, values and metrics",
+                    "400",
+                    "401",
+                    "403",
+                    "422",
+                    "503",
+                )
                 | {"304": {"description": _UNCHANGED}},
             }
         },
@@ -359,11 +373,11 @@ def _parameters(bots: Bots) -> list[dict[str, Any]]:
     day = {"type": "string", "format": "date"}
     number = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}
     return [
-        _parameter("bot", {"enum": list(bots.names)}, "Bot to ask about", required=True),
-        _parameter("date", day, "UTC day; today where neither date nor limit is given"),
-        _parameter("limit", number, "The last N records over all days; date is then ignored"),
-        _parameter("config", {"type": "string"}, "Only this config, exactly"),
-        _parameter("account", {"type": "string"}, "Another account; admin tokens only"),
+        _parameter("bot", {"enum": list(bots.names)}, "Bot", required=True),
+        _parameter("date", day, "UTC day; default: today"),
+        _parameter("limit", number, "The last N records of all days; date is then ignored"),
+        _parameter("config", {"type": "string"}, "Only this exact config"),
+        _parameter("account", {"type": "string"}, "Another account; needs the admin scope"),
     ]
 
 

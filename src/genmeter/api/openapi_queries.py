@@ -1,4 +1,4 @@
-"""The part of the OpenAPI description that tells of questions about ranges."""
+"""The part of the OpenAPI description about range queries."""
 
 from typing import Any, Final
 
@@ -21,8 +21,7 @@ _TIME: Final = {
     "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}(Z|[+-]\d\d:\d\d(:\d\d)?)$",
 }
 _PATTERNS: Final = (
-    "Exact, a prefix such as `veo-*`, or `(empty)`; a backslash takes the meaning from the next "
-    "character"
+    "Exact, a prefix such as `veo-*`, or `(empty)`; a backslash escapes the next character"
 )
 
 
@@ -32,7 +31,7 @@ def schemas() -> dict[str, Any]:
     percentile = {"type": ["integer", "null"], "minimum": 0, "description": PERCENTILES_HELP}
     figures = {
         "title": "Figures",
-        "description": "The metrics asked for; null where there was nothing to tell.",
+        "description": "The requested metrics; null where no job has a value.",
         "type": "object",
         "properties": metrics,
         "patternProperties": {r"^p\d{1,2}(\.\d{1,2})?$": percentile},
@@ -44,11 +43,11 @@ def schemas() -> dict[str, Any]:
     }
     group = {
         "title": "Group",
-        "description": "A bucket of time, a group, or both, with its figures.",
+        "description": "A time bucket, a group, or both, with its metrics.",
         "type": "object",
         "properties": {
             "start": _TIME,
-            "other": {"const": True, "description": "All groups that are not among the top"},
+            "other": {"const": True, "description": "All groups below the top ones, as one"},
             **dimensions,
             **metrics,
         },
@@ -56,7 +55,10 @@ def schemas() -> dict[str, Any]:
         "additionalProperties": False,
     }
     period = {"total": _ref("Figures"), "groups": {"type": "array", "items": _ref("Group")}}
-    query = {"type": "object", "description": "The parameters as understood; they can be POSTed"}
+    query = {
+        "type": "object",
+        "description": "The parameters as understood; POST them to repeat the query",
+    }
     return {
         "Figures": figures | {"additionalProperties": False},
         "Group": group,
@@ -92,7 +94,7 @@ def schemas() -> dict[str, Any]:
         "ListedRow": _row(),
         "Parameters": {
             "title": "Parameters",
-            "description": "The parameters of the GET as keys; arrays for several values.",
+            "description": "The parameters of GET as keys; use arrays for several values.",
             "type": "object",
         },
     }
@@ -121,7 +123,7 @@ def _row() -> dict[str, Any]:
         properties[name]["description"] = BY_KEY[name].help
     return {
         "title": "ListedRow",
-        "description": "A job, all its fields. `account` only where several accounts are asked.",
+        "description": "A job with all its fields; `account` if several accounts are queried.",
         "type": "object",
         "properties": properties,
         "required": [name for name in COLUMNS if name != "account"],
@@ -130,7 +132,7 @@ def _row() -> dict[str, Any]:
 
 
 def query_parameters(bots: Bots) -> list[dict[str, Any]]:
-    """What a question about figures may say."""
+    """What a query about figures may say."""
     return [
         *_selecting(bots),
         _several("metrics", _TEXT, f"Default: {', '.join(DEFAULT)}. Up to {MAX_METRICS}"),
@@ -139,28 +141,30 @@ def query_parameters(bots: Bots) -> list[dict[str, Any]]:
             {"enum": [d.name for d in DIMENSIONS.values() if d.groups]},
             "Up to three fields",
         ),
-        _single("interval", {"enum": ["auto", *INTERVALS]}, "Length of the buckets of a series"),
-        _several("order", _TEXT, "Metrics, fields, or start; a - before it: the most first"),
+        _single("interval", {"enum": ["auto", *INTERVALS]}, "Length of a time bucket"),
+        _several("order", _TEXT, "Metrics, fields or start; a leading - sorts descending"),
         _single(
             "top",
             {"type": "integer", "minimum": 1, "maximum": MAX_TOP},
-            "How many groups are told apart; the rest together is `other`",
+            "Number of groups shown; the rest is one group, `other`",
         ),
-        _single("compare", {"const": PREVIOUS}, "Adds the same figures of the period before"),
+        _single("compare", {"const": PREVIOUS}, "Adds the metrics of the period before"),
     ]
 
 
 def rows_parameters(bots: Bots) -> list[dict[str, Any]]:
-    """What a question about rows may say."""
+    """What a query about rows may say."""
     return [
         *_selecting(bots),
         _single("order", {"enum": [NEWEST, OLDEST]}, "Default: newest first"),
         _single(
             "limit",
             {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT},
-            "Rows of a page; without, the whole range",
+            "Rows of a page; default: the whole range",
         ),
-        _single("cursor", _TEXT, "next_cursor of the page before; all else as it was"),
+        _single(
+            "cursor", _TEXT, "next_cursor of the page before; leave other parameters as they are"
+        ),
     ]
 
 
@@ -174,16 +178,18 @@ def _selecting(bots: Bots) -> list[dict[str, Any]]:
     return [
         _several("bot", {"enum": ["all", *bots.names]}, "Default: all"),
         _several("bot!", {"enum": list(bots.names)}, "None of these"),
-        _several("account", _TEXT, "Admin tokens only: others than the token's, `team-*`, `*`"),
-        _several("account!", _TEXT, "Admin tokens only: none of these"),
+        _several(
+            "account", _TEXT, "Other accounts, such as `team-*` or `*`; needs the admin scope"
+        ),
+        _several("account!", _TEXT, "None of these; needs the admin scope"),
         _single("from", _TEXT, "Date (midnight in timezone), instant, or epoch milliseconds"),
         _single("to", _TEXT, "The end, not included; default: the end of this minute"),
         _single("last", {"type": "string", "pattern": r"^[1-9]\d*[mhdw]$"}, "Default: 24h"),
         _single("timezone", {"type": "string", "default": "UTC"}, "IANA name"),
         *fields,
-        _single("min_msec", _COUNT, "At least so long"),
-        _single("max_msec", _COUNT, "At most so long"),
-        _single("format", {"enum": list(FORMATS)}, "Goes before Accept"),
+        _single("min_msec", _COUNT, "Shortest duration, milliseconds"),
+        _single("max_msec", _COUNT, "Longest duration, milliseconds"),
+        _single("format", {"enum": list(FORMATS)}, "Takes precedence over Accept"),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The routes of questions about ranges: figures, rows, and what there is to ask about.
+"""The routes of range queries: figures, rows, and what there is to ask about.
 
 Bytes in, bytes out: what is asked is read by :mod:`genmeter.query`, and answered by
 :mod:`genmeter.execution`.
@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 
 class _Asked(msgspec.Struct, frozen=True):
-    """A request, as far as all questions have it in common."""
+    """A request, as far as all queries have it in common."""
 
     given: Parameters
     asking: Asking
@@ -162,7 +162,7 @@ class QueryRoutes:
         return _Asked(given, asking, run)
 
     async def _tag(self, asked: _Asked, chosen: Selection, about: list[Any]) -> str:
-        """What changes when an answer may: with the question, and with the records it is about.
+        """What changes when an answer may: with the query, and with the records it is about.
 
         The records' state is asked for before they are read: what comes between the two makes the
         tag one that no later answer has.
@@ -199,7 +199,7 @@ class QueryRoutes:
                 await self._stop(asked.run)
 
     async def _stop(self, run: Run) -> None:
-        """End the statements of a question that nobody waits for."""
+        """End the statements of a query that nobody waits for."""
         try:
             await asyncio.to_thread(self._shards.stop, run)
         except Exception:

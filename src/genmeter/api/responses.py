@@ -51,7 +51,7 @@ class Streamed(Response, ABC):
     ) -> None:
         """Send a body of ``size`` bytes.
 
-        A client that is told the length notices an answer that breaks off, and need not take
+        A client that is told the length notices an answer that is cut off, and need not take
         chunks apart.
         """
         self.headers["content-length"] = str(size)

@@ -9,7 +9,7 @@ from genmeter.ingest.decode import Rejection
 
 
 class Recorded(msgspec.Struct, kw_only=True):
-    """What became of the records of one request (R4)."""
+    """Accepted and rejected records of one request (R4)."""
 
     accepted: int
     rejected: list[Rejection]
@@ -17,7 +17,7 @@ class Recorded(msgspec.Struct, kw_only=True):
 
 
 class AccountView(msgspec.Struct, kw_only=True):
-    """The token that asked, for clients that test a credential."""
+    """The token of the request, for clients that check a credential."""
 
     id: str
     name: str
@@ -35,23 +35,23 @@ class TokenView(msgspec.Struct, kw_only=True):
     created: str
     expires: str | None
     revoked: str | None
-    valid: Annotated[bool, About(description="Whether it opens anything now")]
+    valid: Annotated[bool, About(description="Whether it works now")]
 
 
 class TokenList(msgspec.Struct):
-    """Every token there is, by account and age, revoked and expired ones too."""
+    """All tokens by account and age, revoked and expired ones too."""
 
     tokens: list[TokenView]
 
 
 class TokenMade(TokenView, kw_only=True):
-    """A new token. Its text is in this answer and nowhere else."""
+    """A new token; only this response holds its secret."""
 
     token: str
 
 
 class TokenWanted(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A token to be made."""
+    """A token to create."""
 
     account: str
     scopes: Annotated[list[str], About(description="One or more of read, write, admin")]
@@ -66,7 +66,7 @@ class Problem(msgspec.Struct):
 
 
 class Health(msgspec.Struct):
-    """The body of a health check that went well."""
+    """The body of a successful health check."""
 
     status: str
 

@@ -23,7 +23,7 @@ WAIT_S: Final = 5.0
 class Tokens:
     """Asks ``find`` who holds a token, and remembers the answer for ``seconds``.
 
-    They count from when the question began, and those who ask meanwhile share it. So half a second
+    They count from when the query began, and those who ask meanwhile share it. So half a second
     keeps the promise that a new, revoked or expired token takes effect within one: nobody gets an
     answer that is older. That there was no answer is remembered alike; what was known before is
     never used in its place. For one event loop. Use as a context manager.

@@ -27,21 +27,21 @@ _INTERRUPTED: Final = 130  # what a shell reports of a program that Ctrl-C ended
 
 _MANUAL: Final = """Usage statistics for gateways to generative-AI services.
 
-A gateway records each job it has handled with POST /v2/account/stats; its customers ask with
-GET /v2/account/stats how their jobs went. Both carry a token made here. The routes are described
-at /docs of a running server.
+A gateway records each job with POST /v2/account/stats; its customers query how their jobs went
+with GET /v2/account/stats. Both send a token, which you create here. A running server documents
+its routes at /docs.
 
 \b
-  genmeter demo                                      see it with sample traffic
+  genmeter demo                                      try it with sample traffic
   genmeter token create --account acme --scope read,write
-  genmeter serve                                     the service itself
-  genmeter query --last 7d --group-by model          figures, from any machine
-  genmeter backup /backups/today                     a copy, while it runs
-  genmeter migrate --from DIR --clickhouse URL       up to ClickHouse servers
+  genmeter serve                                     run the service
+  genmeter query --last 7d --group-by model          query metrics from any machine
+  genmeter backup /backups/today                     copy the data while it runs
+  genmeter migrate --from DIR --clickhouse URL       move to ClickHouse servers
 
-Every setting below can be a flag or in the environment: --port is GENMETER_PORT. A flag beats the
-environment, the environment beats the default. Passwords and the token to ask with are in the
-environment or in files, never in flags.
+Set each of the settings below with a flag or in the environment: --port is GENMETER_PORT. A flag
+beats the environment, and the environment beats the default. Passwords and the token of a query
+come from the environment or from files, never from flags.
 """
 
 

@@ -9,13 +9,13 @@ from genmeter.config.load import load
 from genmeter.storage.backup import backup
 
 
-@click.command(short_help="Copy the data folder, also while it is in use.")
+@click.command(short_help="Copy the data folder while a server uses it.")
 @click.argument("target", metavar="TARGET", type=click.Path(path_type=Path))
 @settings_of("backup")
 def command(target: Path, **flags: str | None) -> None:
-    """Copy the data folder to TARGET, a new folder, also while the server runs.
+    """Copy the data folder to TARGET, a new folder. A server may be running.
 
-    Restoring is running serve with --data TARGET, or with a copy of it.
+    To restore, run serve with --data TARGET or a copy of it.
     """
     values = load("backup", flags)
     size = backup(values["data"], target)

@@ -36,22 +36,22 @@ _PIPE_CLOSED: Final = 141  # what a shell reports of a program that SIGPIPE ende
 
 _OPTIONS: Final = (
     # name, metavar, several values, help
-    ("bot", "BOT", True, "Whose jobs; all bots without."),
-    ("last", "SPAN", False, "Up to now: 90m, 24h, 7d, 4w. Without any range 24h."),
-    ("from", "WHEN", False, "A date in the zone, an instant with an offset, or milliseconds."),
-    ("to", "WHEN", False, "The first moment that no longer counts; up to now without."),
-    ("timezone", "ZONE", False, "Where days begin, Europe/Vienna for one; UTC without."),
-    ("min_msec", "MSEC", False, "Jobs that took at least so long."),
-    ("max_msec", "MSEC", False, "Jobs that took at most so long."),
-    ("metrics", "METRIC", True, "Figures to show: jobs, success_rate, p95, ... (see --list)."),
-    ("group_by", "FIELD", True, "A line for each value of these, up to three."),
-    ("interval", "SPAN", False, "A line for each auto, 1m, 5m, 15m, 1h, 1d, 1w or 1mo."),
-    ("order", "NAME", True, "Order of the lines by these; -NAME descends. Of rows: oldest."),
-    ("top", "N", False, "The first N groups; all others together are one."),
-    ("compare", "previous", False, "With the period before, and how much has changed."),
-    ("account", "ACCOUNT", True, "Another's records, for a token with the admin scope."),
-    ("limit", "N", False, f"Of rows: at most so many; a table has {_OF_A_TABLE} without."),
-    ("cursor", "CURSOR", False, "Of rows: where the page before this one ended."),
+    ("bot", "BOT", True, "Only jobs of these bots; default: all."),
+    ("last", "SPAN", False, "Range up to now: 90m, 24h, 7d, 4w; default: 24h."),
+    ("from", "WHEN", False, "Start: a date, a time with an offset, or epoch milliseconds."),
+    ("to", "WHEN", False, "End, not included; default: now."),
+    ("timezone", "ZONE", False, "Time zone of days, such as Europe/Vienna; default: UTC."),
+    ("min_msec", "MSEC", False, "Only jobs that took at least this long."),
+    ("max_msec", "MSEC", False, "Only jobs that took at most this long."),
+    ("metrics", "METRIC", True, "Metrics to show: jobs, success_rate, p95, ... (see --list)."),
+    ("group_by", "FIELD", True, "Group by up to three fields."),
+    ("interval", "SPAN", False, "Time bucket: auto, 1m, 5m, 15m, 1h, 1d, 1w or 1mo."),
+    ("order", "NAME", True, "Sort by these; -NAME descends. With --rows: oldest."),
+    ("top", "N", False, "Show the first N groups, and all others as one."),
+    ("compare", "previous", False, "Compare with the period before."),
+    ("account", "ACCOUNT", True, "Query another account; needs a token with the admin scope."),
+    ("limit", "N", False, f"With --rows: at most N; a table has {_OF_A_TABLE} by default."),
+    ("cursor", "CURSOR", False, "With --rows: continue after the page before."),
 )
 
 
@@ -73,19 +73,21 @@ def _question(function: F) -> F:
     return function
 
 
-@click.command(short_help="Ask a server for figures or records, from anywhere.")
+@click.command(short_help="Query metrics or records of a server from any machine.")
 @_question
-@click.option("--rows", is_flag=True, help="The records themselves, not figures.")
-@click.option("--list", "list_", is_flag=True, help="What there is to ask about.")
-@click.option("--plot", "plot_", is_flag=True, help="A picture: over time with --interval.")
-@click.option("--json", "json_", is_flag=True, help="The server's own answer.")
-@click.option("--csv", is_flag=True, help="Lines of comma-separated values.")
+@click.option("--rows", is_flag=True, help="List records instead of metrics.")
+@click.option(
+    "--list", "list_", is_flag=True, help="List the available fields, values and metrics."
+)
+@click.option("--plot", "plot_", is_flag=True, help="Draw a plot; over time with --interval.")
+@click.option("--json", "json_", is_flag=True, help="Print the server's response as it is.")
+@click.option("--csv", is_flag=True, help="Print CSV.")
 @click.option(
     "-o",
     "--output",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help=f"Into a file that ends in .{', .'.join(FORMATS)}, compared with its checksum.",
+    help=f"Write to a file ending in .{', .'.join(FORMATS)} and verify its checksum.",
 )
 @settings_of("query")
 def command(
@@ -99,9 +101,9 @@ def command(
     token_file: str | None,
     **fields: str | tuple[str, ...] | None,
 ) -> None:
-    """Ask a server for figures about jobs, or for the records themselves.
+    """Query metrics about jobs, or list the records.
 
-    The token is in GENMETER_TOKEN or in the file of --token-file.
+    Put the token into GENMETER_TOKEN or into a file named by --token-file.
 
     \b
       genmeter query --last 7d --group-by model --metrics jobs,success_rate,p95
@@ -110,14 +112,14 @@ def command(
       genmeter query --rows --code 4xx --not-code 429 --last 24h
       genmeter query --rows --from 2026-07-01 --to 2026-08-01 -o july.parquet
 
-    Which jobs: --FIELD PATTERN and --not-FIELD PATTERN, where FIELD is config, endpoint, status,
-    func, code, model, tier, sku, captcha-provider, captcha-retry or jobid; --not-bot, too. A
-    pattern is a text, or the beginning of one with a * behind it, or (empty); of a code also 2xx.
-    Several have commas between them, or the option is given again: any of them. Before a comma, a
-    star or a backslash, a backslash takes its meaning. All of different options must hold.
+    Filter jobs with --FIELD PATTERN and --not-FIELD PATTERN, where FIELD is config, endpoint,
+    status, func, code, model, tier, sku, captcha-provider, captcha-retry or jobid; --not-bot works
+    too. A pattern is an exact value, a prefix followed by *, or (empty); a code may also be 2xx.
+    Separate several patterns with commas or repeat the option to match any of them. A backslash
+    escapes a comma, a star or a backslash. Filters on different fields must all match.
 
-    A table is as wide as the terminal; into a pipe or a file goes all of it. Exit codes: 0, or 1
-    where the server said no, or 2 where the command makes no sense.
+    On a terminal a table is cut to its width; in a pipe or a file it is complete. Exit codes: 0,
+    1 if the server refused, 2 if the command is wrong.
     """
     asked = _asked(fields)
     _check(rows=rows, list_=list_, plot_=plot_, json_=json_, csv=csv, output=output)

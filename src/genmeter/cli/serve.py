@@ -1,4 +1,4 @@
-"""``genmeter serve``: the service itself."""
+"""``genmeter serve``: run the service."""
 
 from collections.abc import Callable
 
@@ -15,10 +15,10 @@ from genmeter.server.service import Service
 @click.command(short_help="Run the service.")
 @settings_of("serve")
 def command(**flags: str | None) -> None:
-    """Run the service: record jobs and answer questions about them.
+    """Run the service.
 
-    Prints one line when it is ready. SIGTERM and Ctrl-C let requests end, store what waits, and
-    close; the exit code is then 0. Logs go to standard error, a JSON object a line.
+    It prints one line when it is ready. On SIGTERM or Ctrl-C it finishes requests, stores queued
+    records and exits with 0. Logs go to standard error as one JSON object a line.
     """
     settings = server_settings(load("serve", flags))
     logs.set_up(settings.log_level)
@@ -30,9 +30,9 @@ def command(**flags: str | None) -> None:
 
 
 def _records(service: Service, settings: ServerSettings) -> str:
-    """How many there are, and where."""
+    """The number of records, and where they are."""
     place = str(settings.clickhouse or settings.data)
     try:
         return f"{service.store.count():,} records in {place}"
     except EngineError:
-        return f"some servers away, records in {place}"
+        return f"some servers are unreachable, records in {place}"

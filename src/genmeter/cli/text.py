@@ -138,7 +138,7 @@ def others_last(groups: Iterable[Group]) -> list[Group]:
 
 
 def caption(query: Mapping[str, Any]) -> str:
-    """Whose records a question is about, which of them, and when."""
+    """Whose records a query is about, which of them, and when."""
     named = {"account", "bot", "from", "to", "timezone"}
     said = named | {"metrics", "group_by", "interval", "order", "top", "compare", "limit", "cursor"}
     all_ = {"*": "all accounts", "all": "all bots"}

@@ -12,15 +12,15 @@ from genmeter.config.load import load
 from genmeter.errors import BadRequestError
 
 
-@click.group(short_help="Make, list and revoke tokens.")
+@click.group(short_help="Create, list and revoke tokens.")
 def command() -> None:
-    """Make, list and revoke tokens, also while the server runs; it knows within a second."""
+    """Create, list and revoke tokens; a running server notices within a second."""
 
 
 @command.command()
 @settings_of("token create")
 def create(**flags: str | None) -> None:
-    """Print a new token: the token alone, this once. Only its hash is kept."""
+    """Create a token and print it. Only its hash is kept, so it is never shown again."""
     values = load("token create", flags)
     with closing(_accounts(values)) as accounts:
         text, _ = accounts.create(
@@ -36,7 +36,7 @@ def create(**flags: str | None) -> None:
 @command.command(name="list")
 @settings_of("token list")
 def list_(**flags: str | None) -> None:
-    """List all tokens without their secrets: id, account, scopes, state, made, ends, name."""
+    """List all tokens without their secrets."""
     values = load("token list", flags)
     with closing(_accounts(values)) as accounts:
         tokens = accounts.tokens()
@@ -58,7 +58,7 @@ def list_(**flags: str | None) -> None:
 @click.argument("token_id", metavar="ID")
 @settings_of("token revoke")
 def revoke(token_id: str, **flags: str | None) -> None:
-    """Make the token with this ID (see list) open nothing any more."""
+    """Revoke the token with this ID (see list)."""
     values = load("token revoke", flags)
     with closing(_accounts(values)) as accounts:
         if not accounts.revoke(token_id, now_ms=now_ms()):

@@ -175,7 +175,7 @@ SETTINGS: Final = (
         default="127.0.0.1",
         metavar="ADDRESS",
         commands=_SERVER,
-        help="Address to listen on; 0.0.0.0 for every one of this machine's.",
+        help="Address to listen on; 0.0.0.0 listens on all addresses of this machine.",
     ),
     Setting(
         name="port",
@@ -191,7 +191,7 @@ SETTINGS: Final = (
         default="./genmeter-data",
         metavar="DIR",
         commands=(*_SERVER, *_TOKENS, "backup", "migrate"),
-        help="Folder of the records and the tokens; made where it is missing.",
+        help="Folder with the records and the tokens; created if missing.",
     ),
     Setting(
         name="from",
@@ -199,7 +199,7 @@ SETTINGS: Final = (
         default=None,
         metavar="DIR",
         commands=("migrate",),
-        help="Data folder of the records to move; a server may be running over it.",
+        help="Data folder to move records from; a server may be using it.",
     ),
     Setting(
         name="retention_days",
@@ -207,7 +207,7 @@ SETTINGS: Final = (
         default="92",
         metavar="DAYS",
         commands=_SERVER,
-        help="How long records are kept; 0 keeps them for ever.",
+        help="Days to keep records; 0 keeps them forever.",
     ),
     Setting(
         name="queue_rows",
@@ -215,7 +215,7 @@ SETTINGS: Final = (
         default="100000",
         metavar="N",
         commands=_SERVER,
-        help="Records that may wait to be written; a request beyond that gets 503.",
+        help="Records that may wait in the write queue; a request beyond that gets 503.",
     ),
     Setting(
         name="readers",
@@ -223,7 +223,7 @@ SETTINGS: Final = (
         default="4",
         metavar="N",
         commands=_SERVER,
-        help="Questions the engine works on at the same time; further ones wait.",
+        help="Queries to run at the same time; further ones wait.",
     ),
     Setting(
         name="query_days",
@@ -231,7 +231,7 @@ SETTINGS: Final = (
         default="400",
         metavar="N",
         commands=_SERVER,
-        help="The longest range that a query may ask about, days.",
+        help="Longest range of a query, in days.",
     ),
     Setting(
         name="query_groups",
@@ -239,7 +239,7 @@ SETTINGS: Final = (
         default="10000",
         metavar="N",
         commands=_SERVER,
-        help="The most groups that the answer to a query may have.",
+        help="Most groups in a response.",
     ),
     Setting(
         name="query_seconds",
@@ -247,7 +247,7 @@ SETTINGS: Final = (
         default="30",
         metavar="N",
         commands=_SERVER,
-        help="How long a query may take; a longer one is ended.",
+        help="Longest time a query may take, in seconds; a longer one is stopped.",
     ),
     Setting(
         name="engine_memory_mb",
@@ -255,7 +255,7 @@ SETTINGS: Final = (
         default="1500",
         metavar="MB",
         commands=(*_SERVER, "migrate"),
-        help="Memory that the engine may use for all it does at one time.",
+        help="Memory the engine may use for all statements together, in MB.",
     ),
     Setting(
         name="engine_threads",
@@ -263,7 +263,7 @@ SETTINGS: Final = (
         default="2",
         metavar="N",
         commands=(*_SERVER, "migrate"),
-        help="Threads the engine uses for one question.",
+        help="Threads the engine uses for one query.",
     ),
     Setting(
         name="stall_seconds",
@@ -271,7 +271,7 @@ SETTINGS: Final = (
         default="60",
         metavar="SECONDS",
         commands=_SERVER,
-        help="A client that reads none of its answer for this long is cut off.",
+        help="Seconds after which a client that reads nothing is disconnected.",
     ),
     Setting(
         name="bots",
@@ -279,7 +279,7 @@ SETTINGS: Final = (
         default="",
         metavar="FILE",
         commands=_SERVER,
-        help="TOML file of bots to know beside the contract's eleven, and of labels.",
+        help="TOML file that adds bots to the built-in eleven, and labels of tiers and SKUs.",
     ),
     Setting(
         name="log_level",
@@ -288,7 +288,7 @@ SETTINGS: Final = (
         metavar="LEVEL",
         commands=_SERVER,
         defaults={"demo": "warning"},
-        help="Least level of what is logged: debug, info, warning (the demo's) or error.",
+        help="Lowest level to log: debug, info, warning (default of the demo) or error.",
     ),
     Setting(
         name="clickhouse",
@@ -298,8 +298,8 @@ SETTINGS: Final = (
         commands=_CLICKHOUSE,
         defaults={"migrate": None},
         confidential=True,
-        help="The ClickHouse that holds the records, http[s]://[USER@]HOST[:PORT],.../DATABASE; "
-        "without it they are in the data folder.",
+        help="ClickHouse that holds the records, http[s]://[USER@]HOST[:PORT],.../DATABASE; "
+        "default: the data folder.",
     ),
     Setting(
         name="clickhouse_cluster",
@@ -308,7 +308,7 @@ SETTINGS: Final = (
         metavar="NAME",
         commands=_CLICKHOUSE,
         needs="clickhouse",
-        help="The cluster of servers, by its name in their own configuration.",
+        help="Name of the cluster in the servers' configuration.",
     ),
     Setting(
         name="clickhouse_quorum",
@@ -317,7 +317,7 @@ SETTINGS: Final = (
         metavar="N",
         commands=_CLICKHOUSE,
         needs="clickhouse",
-        help="Replicas without which nothing is acknowledged; 0 waits for those that are well.",
+        help="Replicas that must have a record before it is acknowledged; 0: all healthy ones.",
     ),
     Setting(
         name="clickhouse_timeout_seconds",
@@ -326,7 +326,7 @@ SETTINGS: Final = (
         metavar="SECONDS",
         commands=_CLICKHOUSE,
         needs="clickhouse",
-        help="How long a server may take to answer, or to send the next piece.",
+        help="Seconds a server may take to respond, or to send the next part.",
     ),
     Setting(
         name="clickhouse_password",
@@ -346,7 +346,7 @@ SETTINGS: Final = (
         metavar="FILE",
         commands=_CLICKHOUSE,
         needs="clickhouse",
-        help="File with the password of the ClickHouse user, read at the start.",
+        help="File with the password of the ClickHouse user, read at start.",
     ),
     Setting(
         name="clickhouse_ca_file",
@@ -355,7 +355,7 @@ SETTINGS: Final = (
         metavar="FILE",
         commands=_CLICKHOUSE,
         needs="clickhouse",
-        help="Certificate (PEM) of the authority to trust with https, not the system's.",
+        help="Certificate authority (PEM) to trust for https instead of the system's.",
     ),
     Setting(
         name="accounts",
@@ -364,8 +364,8 @@ SETTINGS: Final = (
         metavar="URL",
         commands=_ACCOUNTS,
         confidential=True,
-        help="The PostgreSQL that holds the tokens, postgresql://USER@HOST/DATABASE[?...]; "
-        "without it they are in the data folder.",
+        help="PostgreSQL that holds the tokens, postgresql://USER@HOST/DATABASE[?...]; "
+        "default: the data folder.",
     ),
     Setting(
         name="accounts_password",
@@ -385,7 +385,7 @@ SETTINGS: Final = (
         metavar="FILE",
         commands=_ACCOUNTS,
         needs="accounts",
-        help="File with the password of the PostgreSQL user, read at the start.",
+        help="File with the password of the PostgreSQL user, read at start.",
     ),
     Setting(
         name="url",
@@ -394,7 +394,7 @@ SETTINGS: Final = (
         metavar="URL",
         commands=("query",),
         confidential=True,
-        help="The server to ask, http[s]://HOST[:PORT][/PATH].",
+        help="Server to query, http[s]://HOST[:PORT][/PATH].",
     ),
     Setting(
         name="token",
@@ -404,7 +404,7 @@ SETTINGS: Final = (
         commands=("query",),
         confidential=True,
         secret=True,
-        help="The token to ask with, as token create prints it.",
+        help="Token to send, as printed by token create.",
     ),
     Setting(
         name="token_file",
@@ -412,7 +412,7 @@ SETTINGS: Final = (
         default="",
         metavar="FILE",
         commands=("query",),
-        help="File with the token to ask with.",
+        help="File with the token to send.",
     ),
     Setting(
         name="days",
@@ -436,7 +436,7 @@ SETTINGS: Final = (
         default="1",
         metavar="N",
         commands=("demo",),
-        help="The same seed makes the same traffic.",
+        help="Seed of the sample traffic; the same seed makes the same traffic.",
     ),
     Setting(
         name="account",
@@ -444,7 +444,7 @@ SETTINGS: Final = (
         default=None,
         metavar="NAME",
         commands=("token create",),
-        help="The account the token belongs to.",
+        help="Account the token belongs to.",
     ),
     Setting(
         name="scope",
@@ -452,7 +452,7 @@ SETTINGS: Final = (
         default=None,
         metavar="SCOPE",
         commands=("token create",),
-        help="What it may do: read, write, admin, or several with commas.",
+        help="Scopes of the token: read, write, admin, or several separated by commas.",
     ),
     Setting(
         name="name",
@@ -460,7 +460,7 @@ SETTINGS: Final = (
         default="",
         metavar="TEXT",
         commands=("token create",),
-        help="What to call it; the account's name where none is given.",
+        help="Name of the token; default: the account's name.",
     ),
     Setting(
         name="expires",
@@ -468,7 +468,7 @@ SETTINGS: Final = (
         default="",
         metavar="DAYS",
         commands=("token create",),
-        help="Days until it ends; without, it never does.",
+        help="Days until the token expires; default: never.",
     ),
 )
 """All settings. Those without a default must be given; an empty default is no value at all."""

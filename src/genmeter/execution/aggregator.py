@@ -1,7 +1,7 @@
 """Asks the engine for figures of ranges, and what there is to ask about.
 
-An account's records are on one shard, and are asked for there. A question about several accounts
-is put to every shard and its answers are made one here: sums are added up, and percentiles counted
+An account's records are on one shard, and are asked for there. A query about several accounts
+is run on every shard and its answers are made one here: sums are added up, and percentiles counted
 anew from how many jobs took how long.
 """
 
@@ -61,7 +61,7 @@ def together(extents: Iterable[RecordStats]) -> RecordStats:
 
 
 class Aggregator:
-    """Answers questions about ranges from what is on ``shards``.
+    """Answers range queries from what is on ``shards``.
 
     ``most_groups`` bounds an answer; more raise LimitError.
     """

@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 
 class QueryLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a question may go."""
+    """How far a query may go."""
 
     days: Annotated[int, About(description="Longest range, days")]
     groups: Annotated[int, About(description="Most groups of an answer")]

@@ -65,7 +65,7 @@ class Pager:
     def rows(
         self, listing: RowsQuery, line_format: LineFormat, run: Run
     ) -> Generator[bytes, None, RowPosition | None]:
-        """Whole lines of ``line_format``; returns the place to go on after, None at the end."""
+        """Whole lines of ``line_format``; returns the place to resume after, None at the end."""
         if listing.limit is None:
             yield from self._all(listing, line_format, run)
             return None

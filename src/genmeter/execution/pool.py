@@ -1,6 +1,6 @@
-"""Answers to questions: a bounded set of threads asks the store, clients read at their own speed.
+"""Answers to queries: a bounded set of threads asks the store, clients read at their own speed.
 
-The counterpart of the writer. A thread takes one question from the engine to its last row and is
+The counterpart of the writer. A thread takes one query from the engine to its last row and is
 free again; the rows wait in a spool for a client that is slower. Rows stay text on all their way.
 """
 
@@ -26,7 +26,7 @@ def _nobody() -> None:
 
 
 class QueryPool:
-    """Runs questions on ``threads`` threads; further ones wait their turn.
+    """Runs queries on ``threads`` threads; further ones wait their turn.
 
     ``folder`` is where answers overflow to. Use as a context manager.
     """

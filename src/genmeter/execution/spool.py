@@ -1,6 +1,6 @@
 """Bytes on their way from a reading thread to a client, in memory while few and on disk when many.
 
-The engine writes at its own speed and is then free for the next question, however slowly the
+The engine writes at its own speed and is then free for the next query, however slowly the
 client reads; what has not been read yet is bounded in memory by ``MEMORY_BYTES`` and lies in a
 nameless file beyond that.
 """

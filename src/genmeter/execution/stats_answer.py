@@ -39,11 +39,11 @@ class Body(NamedTuple):
 async def answer(
     pool: QueryPool, store: Store, question: StatsQuery, now_ms: int
 ) -> AsyncIterator[Body]:
-    """The body that answers ``question`` (C7).
+    """The body that answers ``query`` (C7).
 
     The summary comes first and needs all rows: entering waits for the last of them, so that an
     engine that fails raises EngineError here. What can fail later is the disk with the rows on
-    it; the response must then be broken off.
+    it; the response must then be cut off.
     """
     async with pool.spooled(lambda: _rows(store.answer(question, now_ms))) as (spool, tally):
         head = _head(question, tally, store.bots)

@@ -1,10 +1,10 @@
-"""The one writer: a bounded queue, a thread, one INSERT for all that wait, then the answers.
+"""The one writer: a bounded queue, a thread, one INSERT for all queued requests, then the replies.
 
-Where records lie on several shards it has a lane for each, with a queue and a thread of its own.
+It has a lane for each shard, with its own queue and thread.
 
-A request is answered when its rows are on disk (R5). While one INSERT runs the next requests
-gather, and go together in the next one. Who was answered often comes back at once with more, so the
-writer waits a moment for as many as it has answered: one INSERT costs as much as a hundred records.
+A request is acknowledged when its rows are on disk (R5). While an INSERT runs, requests queue up
+for the next one. Clients usually post again right after a reply, so the writer waits briefly for as
+many requests as it has acknowledged: one INSERT costs as much as a hundred records.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class Writer:
     Each of ``lanes`` writes by itself, so that one that is slow or fails holds no other up;
     ``lane_of`` an account is that of all its rows. ``insert(rows, lane)`` stores rows of a lane
     and raises UnavailableError where it cannot; ``queue_rows`` is how many may wait in each. Use
-    as a context manager; leaving it stores what waits.
+    as a context manager; leaving it stores what is queued.
     """
 
     def __init__(

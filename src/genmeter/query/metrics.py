@@ -1,4 +1,4 @@
-"""The metrics of a question, and what each is counted from. Pure.
+"""The metrics of a query, and what each is counted from. Pure.
 
 The engine counts *sums* (whole numbers that can be added up over shards), a metric is made of them
 in integers, so that rounding is the contract's and not a float's. The contract's own summary is
@@ -111,7 +111,7 @@ DEFAULT: Final = (
     "jobs", "success", "client_errors", "throttled", "provider_errors",
     "success_rate", "service_rate", "avg_msec", "p50", "p95", "p99",
 )  # fmt: skip
-"""The metrics of a question that names none."""
+"""The metrics of a query that names none."""
 
 
 def metric(name: str) -> Metric:

@@ -1,6 +1,6 @@
 """What a client asks with: names and their values, from an address or a JSON object. Pure.
 
-A question with several faults is told all of them at once, so reading a parameter never raises:
+A query with several faults is told all of them at once, so reading a parameter never raises:
 what is wrong is noted, and :meth:`Parameters.end` raises when everything has been read.
 """
 

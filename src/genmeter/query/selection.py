@@ -1,6 +1,6 @@
-"""Parameters -> which records a question is about. Pure.
+"""Parameters -> which records a query is about. Pure.
 
-What comes out always says whose records: one account, or the patterns of an admin's question.
+What comes out always says whose records: one account, or the patterns of an admin's query.
 Nothing after this module asks without one (C23).
 """
 
@@ -94,7 +94,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """Records from ``start_ms`` up to and without ``end_ms`` that all ``filters`` let through.
 
     ``account`` is whose they are; where it is None, ``accounts`` are the patterns that an admin's
-    question has for their names.
+    query has for their names.
     """
 
     account: str | None
@@ -186,7 +186,7 @@ def everything(given: Parameters, asking: Asking) -> Selection:
 
 
 def _accounts(given: Parameters, asking: Asking) -> tuple[str | None, tuple[Filter, ...]]:
-    """The one account a question is about, or the patterns of several."""
+    """The one account a query is about, or the patterns of several."""
     filters = tuple(_filters(given, DIMENSIONS["account"], asking.bots))
     if not filters:
         return asking.account, ()

@@ -1,4 +1,4 @@
-"""Parameters of ``GET /v2/account/stats`` -> one question, naming every fault. Pure.
+"""Parameters of ``GET /v2/account/stats`` -> one query, naming every fault. Pure.
 
 Rules C2 to C6 and C23 of the contract live here. What comes out has been checked, and always
 carries the account it is about: nothing after this module asks without one.
@@ -23,7 +23,7 @@ _DIGITS: Final = re.compile(r"[0-9]{1,9}")
 
 
 class StatsQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """One question about one account and one bot.
+    """One query about one account and one bot.
 
     Exactly one of ``date`` (a UTC day, ``YYYY-MM-DD``) and ``limit`` (the last N records) is set.
     """
@@ -50,7 +50,7 @@ def parse(
     now_ms: int,
     bots: Bots = ELEVEN,
 ) -> StatsQuery:
-    """The question that ``params`` (decoded name and value pairs, in any order) ask.
+    """The query that ``params`` (decoded name and value pairs, in any order) ask.
 
     ``account`` is the token's own; ``any_account`` says that the token may name another one.
     Raises BadRequestError with every fault in one message, or ForbiddenError where the only

@@ -70,7 +70,7 @@ def configure(service: Service) -> uvicorn.Config:
 def run(
     settings: ServerSettings, ready: Callable[[Service, str, Callable[[], None]], None]
 ) -> None:
-    """Serve until SIGTERM or Ctrl-C, then finish what is under way, store what waits, and close.
+    """Serve until SIGTERM or Ctrl-C, then finish requests, store queued records, and close.
 
     ``ready(service, address, stop)`` is called once the service answers, on a thread of its own;
     ``stop`` ends the service. Raises StartError where it cannot run as set.

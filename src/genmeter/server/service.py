@@ -27,7 +27,7 @@ class Service:
     """The parts of a running service: ``accounts``, ``tokens``, ``store`` and those that use it.
 
     ``now_ms`` is its clock. Use as a context manager: entering raises StartError where the
-    service cannot run as set, leaving stores what waits in the queue before the engine closes.
+    service cannot run as set, leaving stores what is queued in the queue before the engine closes.
     """
 
     def __init__(self, settings: ServerSettings, now_ms: Callable[[], int] = machine_ms) -> None:

@@ -253,7 +253,7 @@ class TrackedDuplicates:
     def _checked(
         self, month: int, marks: Mapping[Mark, int], found: Collection[Mark]
     ) -> dict[Mark, int]:
-        """Take away ``marks`` that were not made again since, but for what was found twice.
+        """Take away ``marks`` that were not made again since, except for what was found twice.
 
         Returns the marks that such a check leaves where nothing changes.
         """

@@ -24,9 +24,9 @@ ALL: Final = "records_all"
 
 
 class Step(msgspec.Struct, frozen=True):
-    """A statement that changes the schema, and a question that is not 0 where it has been run.
+    """A statement that changes the schema, and a query that is not 0 where it has been run.
 
-    Without the question it can be run again. Old servers have no ``IF NOT EXISTS`` for columns,
+    Without the query it can be run again. Old servers have no ``IF NOT EXISTS`` for columns,
     and replicas give each other what one of them was told.
     """
 

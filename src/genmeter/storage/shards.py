@@ -60,7 +60,7 @@ class Lasting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Shards:
-    """The shards of ``engine``. A question that needs more than ``memory_mb`` raises LimitError.
+    """The shards of ``engine``. A query that needs more than ``memory_mb`` raises LimitError.
 
     ``settled`` knows what can be read without ``FINAL``.
     """

@@ -60,7 +60,7 @@ class StoredRecord(msgspec.Struct, frozen=True):
 class Store:
     """The records of all accounts, on one shard or several.
 
-    ``retention_days`` is how long they are kept, 0 for ever. ``next_version(now_ms)`` gives numbers
+    ``retention_days`` is how long they are kept, 0 forever. ``next_version(now_ms)`` gives numbers
     that only rise, over all processes that write to the same engine; without it the store counts
     by itself and must be the only one. Raises NewerSchemaError where a later version of genmeter
     has written the store.
@@ -192,7 +192,7 @@ class Store:
         return sorted(found, key=lambda one: (one.version, one.number))[:limit]
 
     def answer(self, question: StatsQuery, now_ms: int) -> Generator[Part, None, None]:
-        """The rows that answer ``question``, and at the end their tally. Closing it ends the work.
+        """The rows that answer ``query``, and at the end their tally. Closing it ends the work.
 
         Raises EngineError, also in its middle; what came before is then not an answer.
         """

@@ -96,7 +96,7 @@ class Tally:
         return text
 
     def end(self) -> None:
-        """Raise EngineError where the last row is not whole: the answer was broken off."""
+        """Raise EngineError where the last row is not whole: the answer was cut off."""
         if rest := self._rest.strip():
             raise EngineError(f"an answer broke off at: {rest[-500:].decode(errors='replace')}")
 

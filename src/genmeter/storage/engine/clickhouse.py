@@ -175,7 +175,7 @@ class HttpServer:
 
     def insert(self, statement: str, rows: bytes) -> None:
         """Run an INSERT that ends in its format, with the rows behind it."""
-        # Compressed data knows its end: a body that breaks off between two rows is not taken for
+        # Compressed data knows its end: a body that is cut off between two rows is not taken for
         # a whole one.
         packed = zlib.compress(rows, level=1, wbits=_GZIP)
         self._post(

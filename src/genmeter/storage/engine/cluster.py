@@ -1,13 +1,12 @@
 """ClickHouse on servers: one, or a cluster of shards with replicas.
 
-Everything about an account is asked of and written to one replica of its shard, the first in the
-order of the addresses that is well; so all API nodes use the same one, and what is acknowledged is
-in the very next answer (C21). The tables in between that ClickHouse has for this (``Distributed``)
-are not used: old servers ask every shard with them, so that one shard that is down breaks all.
+Each account is read from and written to one replica of its shard: the first healthy one in the
+order of the addresses. So all API nodes use the same replica, and what is acknowledged is in the
+next response (C21). ``Distributed`` tables are not used: old servers query every shard through
+them, so one shard that is down would break all.
 
-A server that does not answer is passed over at once and asked again every second by a thread of
-its own. One that comes back is used again when it has caught up with the other replicas; it is
-used before that only where there is no other.
+A server that does not answer is skipped at once, and a thread checks it every second. When it comes
+back it is used again once it has caught up with the other replicas, or if there is no other.
 """
 
 import logging
@@ -30,7 +29,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 REPLICATE_S: Final = 5.0
-"""How long an insert waits for other replicas that are well."""
+"""How long an insert waits for other healthy replicas."""
 
 _POLL_S: Final = 0.004
 _POLL_MOST_S: Final = 0.05
@@ -172,7 +171,7 @@ class ClickHouse:
         """Insert NDJSON rows on one replica of a shard; they are on its disk when it returns.
 
         A replica that fails may have stored them all the same; the next one is given them too.
-        Then the other replicas that are well get ``REPLICATE_S`` to fetch them, so that one that
+        Then the other healthy replicas get ``REPLICATE_S`` to fetch them, so that one that
         takes over has all that was acknowledged; a slower one is behind from then on, and nobody
         waits for it. Where the replica that took them is lost meanwhile, another is given them:
         there may be nobody left to fetch them from.

@@ -72,12 +72,12 @@ class Embedded:
             f" SETTINGS max_threads = {threads}, max_block_size = 16384, "
             # Only conditions on the sort key move, which equal records share: R6 stays true.
             "optimize_move_to_prewhere_if_final = 1, "
-            # The bound of an answer and its rows read the same blocks, and so do the questions of a
+            # The bound of an answer and its rows read the same blocks, and so do the queries of a
             # view. By itself the engine leaves out scans of more than a million rows, which it
             # halves; larger ones than the cache neither gain by it nor lose.
             "use_uncompressed_cache = 1, merge_tree_max_rows_to_use_cache = 1000000000000, "
             "merge_tree_max_bytes_to_use_cache = 1000000000000000, "
-            # Takes 1.4 of 10 ms from a small question; servers use their own choice, and the tests
+            # Takes 1.4 of 10 ms from a small query; servers use their own choice, and the tests
             # ask both.
             "enable_analyzer = 0, "
             f"max_memory_usage = {memory * 3 // 4}, max_execution_time = {seconds}, "

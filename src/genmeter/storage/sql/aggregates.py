@@ -25,7 +25,7 @@ _ATTEMPTS: Final = (
     "length(replaceRegexpAll(replaceRegexpAll(captcha_providers, ' *[^ ,][^,]*', 'N'), '[ ,]', ''))"
 )
 """How many these are, by functions that the engine applies to each different text once: to count
-the names themselves doubles what a question about all figures takes."""
+the names themselves doubles what a query about all figures takes."""
 
 _NUDGE: Final = 1e-13
 """Added to a percentile's level, so that level * jobs is never a hair below a whole number: far

@@ -1,6 +1,6 @@
-"""Questions -> SQL text, and the schema. Pure; tested by its exact text.
+"""Queries -> SQL text, and the schema. Pure; tested by its exact text.
 
-Everything a question's statement says about whose records it reads is written by
+Everything a query's statement says about whose records it reads is written by
 :func:`_matching`, and every value passes :func:`quote`: there is no second place for either.
 
 Two choices shape the text (measurements: docs/decisions/):
@@ -30,7 +30,7 @@ TIMESTAMP: Final = (
 )
 """Arguments of a ``concat`` that write a record's time in ISO 8601 (C10).
 
-Each function in a statement costs a small question up to 0.1 ms, so there are few.
+Each function in a statement costs a small query up to 0.1 ms, so there are few.
 """
 
 
@@ -53,7 +53,7 @@ def kill(query_id: str) -> str:
 
 
 def of_account(account: str) -> str:
-    """What is true of an account's records: the condition that every question begins with (C23)."""
+    """What is true of an account's records: the condition that every query begins with (C23)."""
     return f"account = {quote(account)}"
 
 
@@ -69,7 +69,7 @@ class TimeSlice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def source(columns: Iterable[str], condition: str, pieces: Sequence[TimeSlice]) -> str:
-    """What a question reads FROM: each record of ``pieces`` once, as it was sent last.
+    """What a query reads FROM: each record of ``pieces`` once, as it was sent last.
 
     ``condition`` says whose records; their times come from ``pieces``, which do not overlap. Each
     piece is a branch of its own, as the engine is slow with times that are joined by OR.

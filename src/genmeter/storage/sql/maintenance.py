@@ -34,7 +34,7 @@ READ_PARTS: Final = (
 """The months there are, and a number of each that changes when inserts and merges do anything."""
 
 
-# Nobody waits for these scans, and questions need what is in the cache.
+# Nobody waits for these scans, and queries need what is in the cache.
 _GENTLY: Final = "SETTINGS max_threads = 1, max_block_size = 8192, use_uncompressed_cache = 0"
 
 

@@ -1,4 +1,4 @@
-"""Questions about ranges -> SQL text. Pure; kept to what the oldest and the newest engine speak.
+"""Range queries -> SQL text. Pure; kept to what the oldest and the newest engine speak.
 
 Whose records a statement reads is written by :func:`condition` alone, and in one place there;
 for those who listen by :func:`arrivals`.

@@ -32,7 +32,7 @@ def answer(
     max_neg_ms: int | None = None,
     bots: Bots = ELEVEN,
 ) -> str:
-    """The rows that answer ``question``, newest first, each a text with ``MARK`` in it.
+    """The rows that answer ``query``, newest first, each a text with ``MARK`` in it.
 
     ``max_neg_ms`` promises that enough rows are at least that new.
     """
@@ -44,7 +44,7 @@ def answer(
 
 
 def _matching(question: StatsQuery, oldest_ms: int, max_neg_ms: int | None = None) -> str:
-    """The condition on a question's records: whose they are, first of all (C23)."""
+    """The condition on a query's records: whose they are, first of all (C23)."""
     terms = [of_account(question.account), f"bot = {quote(question.bot)}"]
     newest_ms = None
     if day := question.day_ms():
