@@ -38,7 +38,7 @@ def wait_for(service: Running, number: int) -> None:
 @pytest.fixture
 def endless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every question about figures and rows takes for ever."""
-    monkeypatch.setattr(aggregates, "figures", lambda *_, **__: ENDLESS)
+    monkeypatch.setattr(aggregates, "statement", lambda *_, **__: ENDLESS)
     monkeypatch.setattr(rows, "step_counts", lambda *_, **__: ENDLESS)
 
 
@@ -76,7 +76,7 @@ def test_a_question_that_needs_too_much_memory_is_told_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hungry = "SELECT length(groupArray(number)) FROM (SELECT number FROM numbers(300000000))"
-    monkeypatch.setattr(aggregates, "figures", lambda *_, **__: hungry)
+    monkeypatch.setattr(aggregates, "statement", lambda *_, **__: hungry)
     with running(tmp_path / "data", engine_memory_mb=256) as service:
         answer = service.client().http.get(QUERY)
         assert answer.status_code == 422, answer.text

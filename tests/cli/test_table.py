@@ -45,7 +45,7 @@ def drawn(text: str) -> list[str]:
 
 def test_one_group_alone_is_a_line_a_metric() -> None:
     given = answer(["jobs", "success_rate", "avg_msec", "p99"], [12345, 97.0, None, 0])
-    assert list(table.figures(given, WIDE)) == drawn("""
+    assert list(table.metrics(given, WIDE)) == drawn("""
         acme, all bots, 2026-07-01 00:00 to 2026-07-03 00:00, Europe/Vienna
 
         jobs          12,345
@@ -64,7 +64,7 @@ def test_groups_have_a_head_and_a_total() -> None:
         ["jobs", "provider_errors", "p50"], [1203, 7, 9], groups,
         group_by=["model", "captchaRetry"], **{"model!": ["x*"], "min_msec": 5},
     )  # fmt: skip
-    assert list(table.figures(given, ASCII)) == drawn("""
+    assert list(table.metrics(given, ASCII)) == drawn("""
         acme, all bots, 2026-07-01 00:00 to 2026-07-03 00:00, Europe/Vienna, model!=x*, min_msec=5
 
                                            provider   p50
@@ -91,7 +91,7 @@ def test_changes_stand_beside_what_has_changed() -> None:
         ["jobs", "success_rate"], [35, 91.4], groups, group_by=["bot"], interval="1d", top=1
     )
     given["previous"] = EARLIER | {"total": {"jobs": 0, "success_rate": None}, "groups": before}
-    assert list(table.figures(given, WIDE)) == drawn("""
+    assert list(table.metrics(given, WIDE)) == drawn("""
         acme, all bots, 2026-07-01 00:00 to 2026-07-03 00:00, Europe/Vienna
         compared with 2026-06-29 00:00 to 2026-07-01 00:00
 
@@ -111,7 +111,7 @@ def test_what_is_too_wide_goes_into_blocks_under_the_same_keys() -> None:
                "throttled": 3, "p50": 4}]  # fmt: skip
     given = answer(["jobs", "success", "throttled", "p50"], [1, 2, 3, 4], groups,
                    group_by=["config"])  # fmt: skip
-    assert list(table.figures(given, NARROW))[2:] == drawn("""
+    assert list(table.metrics(given, NARROW))[2:] == drawn("""
 
         config                jobs  success
         ────────────────────  ────  ───────
@@ -126,7 +126,7 @@ def test_what_is_too_wide_goes_into_blocks_under_the_same_keys() -> None:
         ────────────────────  ─────────  ────
         total                         3     4
     """)[1:]  # fmt: skip
-    wide = [line for line in table.figures(given, WIDE) if "somebody" in line]
+    wide = [line for line in table.metrics(given, WIDE) if "somebody" in line]
     assert wide == ["somebody.with.a.long.name@example.com     1        2          3     4"]
 
 
@@ -137,7 +137,7 @@ def test_no_line_is_wider_than_the_terminal(columns: int) -> None:
     figures = {"jobs": 10**6, "success": 5, "provider_errors": 1, "p50": 10**5, "first": day(1)}
     groups = [{"start": day(n), "config": "größe-映像" * n, **figures} for n in range(1, 20)]
     given = answer(metrics, list(figures.values()), groups, group_by=["config"], interval="1d")
-    assert max(map(width, list(table.figures(given, look))[2:])) <= columns
+    assert max(map(width, list(table.metrics(given, look))[2:])) <= columns
     given["query"]["metrics"] = metrics[:-1]
     lines = list(plot.plotted(given, look))[2:]
     assert max(map(width, [line for line in lines if " more groups " not in line])) <= columns
@@ -148,7 +148,7 @@ def test_no_line_is_wider_than_the_terminal(columns: int) -> None:
 
 def test_no_records_are_said_to_be_none() -> None:
     given = answer(["jobs"], [0], [], group_by=["bot"])
-    assert list(table.figures(given, WIDE))[2:] == ["no records"]
+    assert list(table.metrics(given, WIDE))[2:] == ["no records"]
     assert list(plot.plotted(given, WIDE))[2:] == ["jobs", "no records"]
     page = {"query": QUERY, "data": [], "count": 0, "has_more": False, "next_cursor": None}
     assert list(table.records(page, WIDE))[2:] == ["no records"]
@@ -388,7 +388,7 @@ def test_an_hour_that_comes_twice_has_its_offset() -> None:
         "total": {"jobs": 3},
         "groups": [{"start": f"2026-10-24T0{n}:00:00.000+02:00", "jobs": n} for n in (1, 2)],
     }
-    rows = [line.split() for line in table.figures(given, WIDE) if line.startswith("2026")]
+    rows = [line.split() for line in table.metrics(given, WIDE) if line.startswith("2026")]
     assert [row[2:] for row in rows] == [["1", "+0.0%"], ["2", "+0.0%"]]
 
 
@@ -397,7 +397,7 @@ def test_nothing_moves_the_cursor() -> None:
     groups = [{"config": "a\x1b]0;b\x07", "jobs": 1}]
     given = answer(["jobs"], [1], groups, group_by=["config"], config=["\x1b[2J*"])
     for look in (WIDE, NARROW):
-        assert all(line.isprintable() for line in table.figures(given, look))
+        assert all(line.isprintable() for line in table.metrics(given, look))
         assert all(line.isprintable() for line in plot.plotted(given, look))
     assert caption(QUERY | {"account": ["*"]}).startswith("all accounts, all bots, 2026")
     assert caption(QUERY | {"bot": ["kling", "luma"]}).startswith("acme, kling,luma, 2026")

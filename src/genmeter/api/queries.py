@@ -96,9 +96,9 @@ class QueryRoutes:
         if unchanged(request, tag):
             return Response(status_code=304, headers={"ETag": tag})
         found = await self._work(
-            request, asked, lambda: self._aggregator.figures(wanted, asked.run)
+            request, asked, lambda: self._aggregator.aggregate(wanted, asked.run)
         )
-        body, rows = await asyncio.to_thread(render.figures, wanted, found, format_)
+        body, rows = await asyncio.to_thread(render.aggregates, wanted, found, format_)
         headers = render.headers(wanted.selection, "query", format_, rows, checksum(body))
         return Response(body, 200, headers | {"ETag": tag}, format_.media_type)
 

@@ -59,14 +59,14 @@ class StatsRoutes:
     async def _ask(self, request: Request) -> Response:
         token = await self._authenticator.authenticate(request, "read")
         now_ms = self._now_ms()
-        question = stats.parse(
+        query = stats.parse(
             request.query_params.multi_items(),
             account=token.account,
             any_account=token.is_admin,
             now_ms=now_ms,
             bots=self._store.bots,
         )
-        return _Answer(self._pool, self._store, question, now_ms, self._stall_seconds)
+        return _Answer(self._pool, self._store, query, now_ms, self._stall_seconds)
 
     async def _record(self, request: Request) -> Response:
         token = await self._authenticator.authenticate(request, "write")
@@ -102,18 +102,18 @@ class _Answer(Streamed):
         self,
         pool: QueryPool,
         store: Store,
-        question: StatsQuery,
+        query: StatsQuery,
         now_ms: int,
         stall_seconds: float,
     ) -> None:
         super().__init__("application/json", stall_seconds)
         self._pool = pool
         self._store = store
-        self._question = question
+        self._query = query
         self._now_ms = now_ms
 
     async def send(self, send: Send) -> None:
         """Send it all."""
-        answered = stats_answer.answer(self._pool, self._store, self._question, self._now_ms)
+        answered = stats_answer.answer(self._pool, self._store, self._query, self._now_ms)
         async with answered as body:
             await self.send_all(send, body.size, body.pieces)

@@ -151,7 +151,7 @@ def command(
             look = _look()
             _print(plot.plotted(_fitting(client, {"metrics": "jobs"} | asked, look), look))
         else:
-            _print(table.figures(client.query(asked), _look()))
+            _print(table.metrics(client.query(asked), _look()))
 
 
 def _check(

@@ -61,7 +61,7 @@ class Column(msgspec.Struct, kw_only=True):
             self.__post_init__()
 
 
-def figures(answer: Mapping[str, Any], look: Look) -> Iterator[str]:
+def metrics(answer: Mapping[str, Any], look: Look) -> Iterator[str]:
     """The lines of an answer of ``/query``: a line a group and one of the total."""
     query = answer["query"]
     metrics: list[str] = query["metrics"]

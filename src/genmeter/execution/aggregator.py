@@ -21,7 +21,7 @@ from genmeter.execution.groups import (
     value_of,
     without_buckets,
 )
-from genmeter.query.aggregation import AggregateQuery, Figures, Groups, Key
+from genmeter.query.aggregation import AggregateQuery, Aggregates, Groups, Key
 from genmeter.query.metrics import Sums, percentile
 from genmeter.query.selection import Dimension, Selection
 from genmeter.storage.engine.base import table
@@ -70,19 +70,19 @@ class Aggregator:
         self._shards = shards
         self._most = most_groups
 
-    def figures(self, analysis: AggregateQuery, run: Run) -> list[Figures]:
+    def aggregate(self, query: AggregateQuery, run: Run) -> list[Aggregates]:
         """The sums of the range, then those of the period before where it is asked for.
 
         The groups told apart are those of the range in both.
         """
         keep: Sequence[Key] | None = None
-        if analysis.top:
-            first, keep = self._top(analysis, run)
+        if query.top:
+            first, keep = self._top(query, run)
         else:
-            first = self._count(analysis, run, None, self._most)
+            first = self._count(query, run, None, self._most)
         found = [first]
-        if analysis.previous:
-            found.append(self._count(analysis.of_previous(), run, keep, self._most))
+        if query.previous:
+            found.append(self._count(query.of_previous(), run, keep, self._most))
         return found
 
     def extent(self, selection: Selection, run: Run) -> RecordStats:
@@ -120,68 +120,68 @@ class Aggregator:
                 found[dimension.name] |= texts if as_text else set(map(int, texts))
         return found
 
-    def _top(self, analysis: AggregateQuery, run: Run) -> tuple[Figures, Sequence[Key]]:
+    def _top(self, query: AggregateQuery, run: Run) -> tuple[Aggregates, Sequence[Key]]:
         """The top groups with the rest as one, and which groups these are.
 
         Mostly there are few groups, and one scan tells it all: the top ones, and the rest added up.
         Percentiles cannot be added up, and many groups are counted once to see which the top ones
         are, and again with the rest under one key.
         """
-        ranking = analysis.ranking()
-        few = len(analysis.edges) * (analysis.top or 0) <= self._most
-        if few and (analysis.adds_up or not analysis.edges):
+        ranking = query.ranking()
+        few = len(query.edges) * (query.top or 0) <= self._most
+        if few and (query.adds_up or not query.edges):
             with contextlib.suppress(LimitError):
-                every = self._count(analysis, run, None, self._most)
-                ranked = without_buckets(analysis, every.groups)
+                every = self._count(query, run, None, self._most)
+                ranked = without_buckets(query, every.groups)
                 keep = top(ranking, ranked)
                 if len(keep) == len(ranked):
                     return every, keep
-                if analysis.adds_up:
-                    return Figures(every.total, tail(analysis, every.groups, keep)), keep
+                if query.adds_up:
+                    return Aggregates(every.total, tail(query, every.groups, keep)), keep
         counted = self._count(ranking, run, None, max(self._most, _MOST_RANKED))
         keep = top(ranking, counted.groups)
-        return self._count(analysis, run, keep, self._most), keep
+        return self._count(query, run, keep, self._most), keep
 
     def _count(
         self,
-        analysis: AggregateQuery,
+        query: AggregateQuery,
         run: Run,
         keep: Sequence[Key] | None,
         most: int,
-    ) -> Figures:
+    ) -> Aggregates:
         """Sums and percentiles of the groups of one range, ``most`` of them, and over all."""
-        needs = list(dict.fromkeys(name for metric in analysis.metrics for name in metric.needs))
+        needs = list(dict.fromkeys(name for metric in query.metrics for name in metric.needs))
         levels = [name for name in needs if percentile(name) is not None]
         sums = [name for name in needs if percentile(name) is None]
-        several = self._shards.several(analysis.selection)
-        ask = _Ask(analysis, sums, [] if several else levels, keep)
+        several = self._shards.several(query.selection)
+        ask = _Ask(query, sums, [] if several else levels, keep)
 
-        def answers(grouped: bool) -> list[Figures]:
+        def answers(grouped: bool) -> list[Aggregates]:
             make = partial(ask.statement, most=most + 1, grouped=grouped)
-            texts = self._shards.ask(analysis.selection, run, make)
+            texts = self._shards.ask(query.selection, run, make)
             return [ask.read(text, grouped) for text in texts]
 
-        found = answers(grouped=analysis.cuts)
+        found = answers(grouped=query.cuts)
         apart: defaultdict[Key, list[Sums]] = defaultdict(list)
-        for figures in found:
-            for key, counted in figures.groups.items():
+        for of_shard in found:
+            for key, counted in of_shard.groups.items():
                 apart[key].append(counted)
         groups: Groups = {key: merge(parts, ask.names) for key, parts in apart.items()}
-        if max(buckets(analysis, groups), len(groups)) > most:
+        if max(buckets(query, groups), len(groups)) > most:
             raise LimitError(
                 f"the answer would have more than {most} groups; ask for the top ones "
                 "alone, group by fewer fields, or take a longer interval or less time"
             )
-        if analysis.cuts and aggregates.splits(analysis):
+        if query.cuts and aggregates.splits(query):
             found = answers(grouped=False)
-        total = merge((figures.total for figures in found), ask.names)
+        total = merge((of_shard.total for of_shard in found), ask.names)
         if several and levels:
-            self._add_percentiles(analysis, levels, run, keep, groups, total)
-        return Figures(total, groups)
+            self._add_percentiles(query, levels, run, keep, groups, total)
+        return Aggregates(total, groups)
 
     def _add_percentiles(
         self,
-        analysis: AggregateQuery,
+        query: AggregateQuery,
         levels: Sequence[str],
         run: Run,
         keep: Sequence[Key] | None,
@@ -193,16 +193,16 @@ class Aggregator:
         def counted(grouped: bool) -> dict[Key, Counter[int]]:
             make = partial(
                 aggregates.durations,
-                analysis,
+                query,
                 most=_MOST_DURATIONS + 1,
                 keep=keep,
                 grouped=grouped,
             )
             found: defaultdict[Key, Counter[int]] = defaultdict(Counter)
             lines = 0
-            for answer in self._shards.ask(analysis.selection, run, make):
+            for answer in self._shards.ask(query.selection, run, make):
                 for *cells, msec, jobs in table(answer):
-                    key = _key(analysis, cells) if grouped else ()
+                    key = _key(query, cells) if grouped else ()
                     found[key][int(msec)] += int(jobs)
                     lines += 1
             if lines > _MOST_DURATIONS:
@@ -212,10 +212,10 @@ class Aggregator:
                 )
             return found
 
-        durations = counted(grouped=analysis.cuts)
+        durations = counted(grouped=query.cuts)
         for key, sums in groups.items():
             sums.update(percentiles([*durations[key].items()], levels))
-        if aggregates.splits(analysis):
+        if aggregates.splits(query):
             durations = counted(grouped=False)
         everything: Counter[int] = Counter()
         for of_group in durations.values():
@@ -231,19 +231,19 @@ class _Ask:
 
     def __init__(
         self,
-        analysis: AggregateQuery,
+        query: AggregateQuery,
         sums: Sequence[str],
         levels: Sequence[str],
         keep: Sequence[Key] | None,
     ) -> None:
         self.names = [*sums, *levels]
-        self._analysis = analysis
+        self._analysis = query
         self._sums = sums
         self._levels = levels
         self._keep = keep
 
     def statement(self, pieces: Sequence[TimeSlice], *, most: int, grouped: bool) -> str:
-        return aggregates.figures(
+        return aggregates.statement(
             self._analysis,
             self._sums,
             self._levels,
@@ -253,12 +253,12 @@ class _Ask:
             grouped=grouped,
         )
 
-    def read(self, answer: bytes, grouped: bool) -> Figures:
+    def read(self, answer: bytes, grouped: bool) -> Aggregates:
         """The groups, and what is over all: a line behind a blank one, or the only one."""
         text = answer.decode()
         nothing = dict.fromkeys(self.names, 0)
         if not grouped:
-            return Figures(self._read(text.rstrip("\n").split("\t")), {})
+            return Aggregates(self._read(text.rstrip("\n").split("\t")), {})
         lines, _, last = text.partition("\n\n")
         keys = bool(self._analysis.edges) + len(self._analysis.group_by)
         groups: Groups = {}
@@ -272,7 +272,7 @@ class _Ask:
             if sums["jobs"]:
                 groups[_key(self._analysis, cells[:keys])] = sums
         total = self._read(last.rstrip("\n").split("\t")[keys:]) if last and groups else nothing
-        return Figures(total, groups)
+        return Aggregates(total, groups)
 
     def _read(self, cells: Sequence[str]) -> dict[str, int]:
         numbers = [int(cell) for cell in cells[: len(self._sums)]]
@@ -281,9 +281,9 @@ class _Ask:
         return dict(zip(self.names, numbers, strict=False))
 
 
-def _key(analysis: AggregateQuery, cells: Sequence[str]) -> Key:
+def _key(query: AggregateQuery, cells: Sequence[str]) -> Key:
     """A group's key from the engine's texts."""
-    start: list[int | str | None] = [analysis.edges[int(cells[0])]] if analysis.edges else []
+    start: list[int | str | None] = [query.edges[int(cells[0])]] if query.edges else []
     told = cells[len(start) :]
-    values = [value_of(d, text) for d, text in zip(analysis.group_by, told, strict=False)]
+    values = [value_of(d, text) for d, text in zip(query.group_by, told, strict=False)]
     return (*start, *values)

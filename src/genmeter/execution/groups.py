@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from genmeter.query.aggregation import OTHER, START, AggregateQuery, Figures, Groups, Key
+from genmeter.query.aggregation import OTHER, START, AggregateQuery, Aggregates, Groups, Key
 from genmeter.query.buckets import local_iso
 from genmeter.query.metrics import Metric, Sums, percentile, rank
 from genmeter.query.selection import Dimension
@@ -56,29 +56,29 @@ def percentiles(durations: Sequence[tuple[int, int]], names: Sequence[str]) -> d
     return found
 
 
-def top(analysis: AggregateQuery, groups: Groups) -> list[Key]:
+def top(query: AggregateQuery, groups: Groups) -> list[Key]:
     """The keys of the groups that are told apart, of groups without buckets."""
-    rank = analysis.rank
-    metric = next(metric for metric in analysis.metrics if metric.name == rank.key)
+    rank = query.rank
+    metric = next(metric for metric in query.metrics if metric.name == rank.key)
 
     def by_rank(key: Key) -> tuple[Any, ...]:
         return _sorts(metric.value(groups[key]), rank.descending), *map(_sorts, key)
 
-    return sorted(groups, key=by_rank)[: analysis.top]
+    return sorted(groups, key=by_rank)[: query.top]
 
 
-def without_buckets(analysis: AggregateQuery, groups: Groups) -> Groups:
+def without_buckets(query: AggregateQuery, groups: Groups) -> Groups:
     """Groups that add up, each over all of its buckets."""
-    if not analysis.edges:
+    if not query.edges:
         return groups
     return _merged(groups, lambda key: key[1:])
 
 
-def tail(analysis: AggregateQuery, groups: Groups, keep: Iterable[Key]) -> Groups:
+def tail(query: AggregateQuery, groups: Groups, keep: Iterable[Key]) -> Groups:
     """Groups that add up, with those that are not kept as one, in each bucket."""
     kept = set(keep)
-    other = (OTHER,) * len(analysis.group_by)
-    buckets = 1 if analysis.edges else 0
+    other = (OTHER,) * len(query.group_by)
+    buckets = 1 if query.edges else 0
     return _merged(groups, lambda key: key if key[buckets:] in kept else (*key[:buckets], *other))
 
 
@@ -89,44 +89,44 @@ def _merged(groups: Groups, to: Callable[[Key], Key]) -> Groups:
     return {key: merge(parts, parts[0]) for key, parts in apart.items()}
 
 
-def present(analysis: AggregateQuery, figures: Figures) -> Result:
+def present(query: AggregateQuery, counted: Aggregates) -> Result:
     """The figures as people read them."""
-    zone = analysis.selection.zone
-    result = Result(total=_values(analysis.metrics, figures.total, zone))
-    if analysis.cuts:
-        groups = _filled(analysis, figures.groups) if analysis.edges else figures.groups
-        shown = [_group(analysis, key, sums, zone) for key, sums in _ordered(analysis, groups)]
+    zone = query.selection.zone
+    result = Result(total=_values(query.metrics, counted.total, zone))
+    if query.cuts:
+        groups = _filled(query, counted.groups) if query.edges else counted.groups
+        shown = [_group(query, key, sums, zone) for key, sums in _ordered(query, groups)]
         result.groups = shown
     return result
 
 
-def buckets(analysis: AggregateQuery, groups: Iterable[Key]) -> int:
+def buckets(query: AggregateQuery, groups: Iterable[Key]) -> int:
     """How many groups an answer has when empty buckets are filled in."""
-    if not analysis.edges:
+    if not query.edges:
         return sum(1 for _ in groups)
-    return len({key[1:] for key in groups} or {()}) * len(analysis.edges)
+    return len({key[1:] for key in groups} or {()}) * len(query.edges)
 
 
-def _filled(analysis: AggregateQuery, groups: Groups) -> Groups:
+def _filled(query: AggregateQuery, groups: Groups) -> Groups:
     """With the buckets in which there is nothing, of every group."""
-    nothing = dict.fromkeys({name for metric in analysis.metrics for name in metric.needs}, 0)
+    nothing = dict.fromkeys({name for metric in query.metrics for name in metric.needs}, 0)
     apart = {key[1:] for key in groups}
-    if not analysis.group_by:
+    if not query.group_by:
         apart = {()}
     return {
         (edge, *rest): groups.get((edge, *rest), nothing)
-        for edge, rest in product(analysis.edges, apart)
+        for edge, rest in product(query.edges, apart)
     }
 
 
-def _ordered(analysis: AggregateQuery, groups: Groups) -> list[tuple[Key, Sums]]:
-    names = [START] * bool(analysis.edges) + [dimension.name for dimension in analysis.group_by]
-    metrics = {metric.name: metric for metric in analysis.metrics}
+def _ordered(query: AggregateQuery, groups: Groups) -> list[tuple[Key, Sums]]:
+    names = [START] * bool(query.edges) + [dimension.name for dimension in query.group_by]
+    metrics = {metric.name: metric for metric in query.metrics}
 
     def keys(item: tuple[Key, Sums]) -> list[Any]:
         key, sums = item
         found: list[Any] = []
-        for order in analysis.order:
+        for order in query.order:
             metric = metrics.get(order.key)
             value = metric.value(sums) if metric else key[names.index(order.key)]
             found.append(_sorts(value, order.descending))
@@ -155,18 +155,18 @@ def _sorts(value: int | float | str | None, descending: bool = False) -> tuple[i
     return 0, -value if descending else value
 
 
-def _group(analysis: AggregateQuery, key: Key, sums: Sums, zone: ZoneInfo) -> dict[str, Any]:
+def _group(query: AggregateQuery, key: Key, sums: Sums, zone: ZoneInfo) -> dict[str, Any]:
     shown: dict[str, Any] = {}
-    if analysis.edges:
+    if query.edges:
         start = key[0]
         assert isinstance(start, int)  # noqa: S101  # buckets come first
         shown[START] = local_iso(start, zone)
         key = key[1:]
-    if analysis.top is not None and OTHER in key:
+    if query.top is not None and OTHER in key:
         shown["other"] = True
         key = (None,) * len(key)
-    shown |= {d.name: value for d, value in zip(analysis.group_by, key, strict=True)}
-    return shown | _values(analysis.metrics, sums, zone)
+    shown |= {d.name: value for d, value in zip(query.group_by, key, strict=True)}
+    return shown | _values(query.metrics, sums, zone)
 
 
 def _values(metrics: Iterable[Metric], sums: Sums, zone: ZoneInfo) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from genmeter.execution.groups import Result, present
-from genmeter.formats.base import Checked, Figures, Format
+from genmeter.formats.base import Checked, Format, Table
 from genmeter.query import aggregation
 from genmeter.query.aggregation import START, AggregateQuery
 from genmeter.query.buckets import local_day, local_iso
@@ -27,8 +27,8 @@ class Listed(msgspec.Struct, frozen=True):
     cursor: str | None
 
 
-def figures(
-    wanted: AggregateQuery, found: Sequence[aggregation.Figures], format_: Format
+def aggregates(
+    wanted: AggregateQuery, found: Sequence[aggregation.Aggregates], format_: Format
 ) -> tuple[bytes, int]:
     """The body of an analysis, and how many rows of figures are in it."""
     result = present(wanted, found[0])
@@ -46,8 +46,8 @@ def figures(
         rows = [{"other": False, **row} for row in rows]
     if format_.name != "json":
         shown = len(rows)
-    made = Figures(document=document, rows=rows, types=_types(wanted))
-    return format_.figures(made), shown
+    made = Table(document=document, rows=rows, types=_types(wanted))
+    return format_.table(made), shown
 
 
 def _shown(result: Result) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class Body(NamedTuple):
 
 @contextlib.asynccontextmanager
 async def answer(
-    pool: QueryPool, store: Store, question: StatsQuery, now_ms: int
+    pool: QueryPool, store: Store, query: StatsQuery, now_ms: int
 ) -> AsyncIterator[Body]:
     """The body that answers ``query`` (C7).
 
@@ -45,8 +45,8 @@ async def answer(
     engine that fails raises EngineError here. What can fail later is the disk with the rows on
     it; the response must then be cut off.
     """
-    async with pool.spooled(lambda: _rows(store.answer(question, now_ms))) as (spool, tally):
-        head = _head(question, tally, store.bots)
+    async with pool.spooled(lambda: _rows(store.answer(query, now_ms))) as (spool, tally):
+        head = _head(query, tally, store.bots)
         yield Body(len(head) + spool.size + len(_TAIL), _pieces(head, spool))
 
 
@@ -70,15 +70,15 @@ def _rows(
     return tally
 
 
-def _head(question: StatsQuery, tally: Tally, bots: Bots) -> bytes:
+def _head(query: StatsQuery, tally: Tally, bots: Bots) -> bytes:
     """The answer's beginning, up to where its first row goes."""
     head = Head(
-        bot=question.bot,
-        date=question.date,
-        limit=question.limit,
-        config=question.config,
+        bot=query.bot,
+        date=query.date,
+        limit=query.limit,
+        config=query.config,
         total=tally.rows,
-        summary=summarize(question.bot, tally.totals(), bots) if tally.rows else None,
+        summary=summarize(query.bot, tally.totals(), bots) if tally.rows else None,
     )
     return msgspec.json.encode(head)[:-1] + b',"data":['
 

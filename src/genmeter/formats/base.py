@@ -25,7 +25,7 @@ class RowsEncoder(Protocol):
         """The last bytes. ``tail`` is what a JSON document says behind its rows."""
 
 
-class Figures(msgspec.Struct, frozen=True, kw_only=True):
+class Table(msgspec.Struct, frozen=True, kw_only=True):
     """The figures of a response: as one JSON document, and as the rows of a table.
 
     ``types`` has the table's columns in order; a row may lack some of them.
@@ -46,7 +46,7 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
     media_type: str
     line_format: LineFormat
     rows: Callable[[Sequence[str], Mapping[str, Any]], RowsEncoder]
-    figures: Callable[[Figures], bytes]
+    table: Callable[[Table], bytes]
 
     @property
     def packed(self) -> bool:

@@ -1,6 +1,6 @@
 """Every format there is: one entry each in :data:`FORMATS`.
 
-A new format is its two encoders, of rows and of figures, and an entry.
+A new format is its two encoders, of rows and of tables, and an entry.
 """
 
 import csv
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from genmeter.formats.base import Figures, Format, RowsEncoder
+from genmeter.formats.base import Format, RowsEncoder, Table
 
 
 class _Document:
@@ -75,31 +75,31 @@ def _columnar_rows(
     return rows
 
 
-def _columnar_figures(name: str) -> Callable[[Figures], bytes]:
-    def encode(figures: Figures) -> bytes:
-        from genmeter.formats.columnar import table  # noqa: PLC0415  # pyarrow takes 40 MB
+def _columnar_table(name: str) -> Callable[[Table], bytes]:
+    def encode(table: Table) -> bytes:
+        from genmeter.formats.columnar import table as columnar_table  # noqa: PLC0415  # pyarrow takes 40 MB
 
-        return table(name, figures.rows, figures.types)
+        return columnar_table(name, table.rows, table.types)
 
     return encode
 
 
-def _json_figures(figures: Figures) -> bytes:
-    return msgspec.json.encode(figures.document)
+def _json_table(table: Table) -> bytes:
+    return msgspec.json.encode(table.document)
 
 
-def _ndjson_figures(figures: Figures) -> bytes:
+def _ndjson_table(table: Table) -> bytes:
     return b"".join(
-        msgspec.json.encode({name: row.get(name) for name in figures.types}) + b"\n"
-        for row in figures.rows
+        msgspec.json.encode({name: row.get(name) for name in table.types}) + b"\n"
+        for row in table.rows
     )
 
 
-def _csv_figures(figures: Figures) -> bytes:
+def _csv_table(table: Table) -> bytes:
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
-    out.writerow(figures.types)
-    out.writerows([_cell(row.get(name)) for name in figures.types] for row in figures.rows)
+    out.writerow(table.types)
+    out.writerows([_cell(row.get(name)) for name in table.types] for row in table.rows)
     return text.getvalue().encode()
 
 
@@ -115,35 +115,35 @@ FORMATS: Final = {
             media_type="application/json",
             line_format="json",
             rows=_Document,
-            figures=_json_figures,
+            table=_json_table,
         ),
         Format(
             name="ndjson",
             media_type="application/x-ndjson",
             line_format="json",
             rows=_Lines,
-            figures=_ndjson_figures,
+            table=_ndjson_table,
         ),
         Format(
             name="csv",
             media_type="text/csv",
             line_format="csv",
             rows=_Csv,
-            figures=_csv_figures,
+            table=_csv_table,
         ),
         Format(
             name="parquet",
             media_type="application/vnd.apache.parquet",
             line_format="tsv",
             rows=_columnar_rows("parquet"),
-            figures=_columnar_figures("parquet"),
+            table=_columnar_table("parquet"),
         ),
         Format(
             name="arrow",
             media_type="application/vnd.apache.arrow.stream",
             line_format="tsv",
             rows=_columnar_rows("arrow"),
-            figures=_columnar_figures("arrow"),
+            table=_columnar_table("arrow"),
         ),
     )
 }

@@ -217,7 +217,7 @@ OTHER: Final = "\x01other"
 Groups = dict[Key, dict[str, int]]
 
 
-class Figures(msgspec.Struct):
+class Aggregates(msgspec.Struct):
     """What was counted: over all, and for each group."""
 
     total: Sums

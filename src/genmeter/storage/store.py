@@ -191,47 +191,47 @@ class Store:
                 )
         return sorted(found, key=lambda one: (one.version, one.number))[:limit]
 
-    def answer(self, question: StatsQuery, now_ms: int) -> Generator[Part, None, None]:
+    def answer(self, query: StatsQuery, now_ms: int) -> Generator[Part, None, None]:
         """The rows that answer ``query``, and at the end their tally. Closing it ends the work.
 
         Raises EngineError, also in its middle; what came before is then not an answer.
         """
         oldest_ms = self.oldest_ms(now_ms)
-        if question.limit:
-            bound = self._bound(question, oldest_ms, now_ms)
+        if query.limit:
+            bound = self._bound(query, oldest_ms, now_ms)
             if bound is not None:
-                tally = yield from self._rows(question, oldest_ms, bound)
-                if tally.rows == question.limit:
+                tally = yield from self._rows(query, oldest_ms, bound)
+                if tally.rows == query.limit:
                     yield tally
                     return
                 yield Restart.RESTART
-        yield (yield from self._rows(question, oldest_ms, None))
+        yield (yield from self._rows(query, oldest_ms, None))
 
     def _rows(
-        self, question: StatsQuery, oldest_ms: int, bound: int | None
+        self, query: StatsQuery, oldest_ms: int, bound: int | None
     ) -> Generator[Part, None, Tally]:
         """The rows of one try; returns their tally."""
         tally = Tally()
-        statement = stats.answer(question, oldest_ms=oldest_ms, max_neg_ms=bound, bots=self.bots)
-        for block in self._engine.stream(statement, self.shard(question.account)):
+        statement = stats.answer(query, oldest_ms=oldest_ms, max_neg_ms=bound, bots=self.bots)
+        for block in self._engine.stream(statement, self.shard(query.account)):
             if rows := tally.take(block):
                 yield rows
         tally.end()
         return tally
 
-    def _bound(self, question: StatsQuery, oldest_ms: int, now_ms: int) -> int | None:
+    def _bound(self, query: StatsQuery, oldest_ms: int, now_ms: int) -> int | None:
         """A ``neg_ms`` that the newest ``limit`` records do not go past, or None.
 
         The engine merges equal records while it reads, so what it need not read saves most of
         the time. A twentieth is added for records sent twice; where that is not enough the
         answer comes out short and is asked for again without a bound.
         """
-        assert question.limit is not None  # noqa: S101  # the caller's branch
-        skip = question.limit + question.limit // 20
+        assert query.limit is not None  # noqa: S101  # the caller's branch
+        skip = query.limit + query.limit // 20
         for since_ms in (now_ms - _LOOK_BACK_MS, None):
             found = self._engine.fetch(
-                stats.nth_newest(question, skip=skip, oldest_ms=oldest_ms, since_ms=since_ms),
-                self.shard(question.account),
+                stats.nth_newest(query, skip=skip, oldest_ms=oldest_ms, since_ms=since_ms),
+                self.shard(query.account),
             )
             if found:
                 return int(found)

@@ -36,7 +36,7 @@ def figures(wanted: aggregation.AggregateQuery, *sums: str, **more: Any) -> str:
     counted = [name for name in sums if name not in percentiles]
     chosen = wanted.selection
     whole = TimeSlice(start_ms=chosen.start_ms, end_ms=chosen.end_ms, deduplicated=False)
-    return aggregates.figures(wanted, counted, percentiles, [whole], most=11, **more)
+    return aggregates.statement(wanted, counted, percentiles, [whole], most=11, **more)
 
 
 DAY = "neg_ms <= -1770897660000 AND neg_ms > -1770984060000"

@@ -63,8 +63,8 @@ _READS: Final = {
 """The columns that sums read, ``code`` where none are named here."""
 
 
-def figures(
-    analysis: AggregateQuery,
+def statement(
+    query: AggregateQuery,
     sums: Sequence[str],
     percentiles: Sequence[str],
     pieces: Sequence[TimeSlice],
@@ -79,13 +79,13 @@ def figures(
     apart, every other goes with the rest. At most ``most`` groups come. Where not ``grouped``, only
     what is over all.
     """
-    if grouped and splits(analysis):
-        return _of_providers(analysis, sums, percentiles, pieces, most=most, keep=keep)
+    if grouped and splits(query):
+        return _of_providers(query, sums, percentiles, pieces, most=most, keep=keep)
     values = [_SUMS[name] for name in sums]
     if percentiles:
         values.append(f"quantilesExact({_levels(percentiles)})(msec)")
-    keys = _keys(analysis, keep) if grouped else []
-    source = _source(analysis, [*sums, *percentiles], pieces, keys)
+    keys = _keys(query, keep) if grouped else []
+    source = _source(query, [*sums, *percentiles], pieces, keys)
     text = f"SELECT {', '.join([*keys, *values])} FROM {source}"
     if not keys:
         return text
@@ -93,7 +93,7 @@ def figures(
 
 
 def durations(
-    analysis: AggregateQuery,
+    query: AggregateQuery,
     pieces: Sequence[TimeSlice],
     *,
     most: int,
@@ -101,24 +101,24 @@ def durations(
     grouped: bool = True,
 ) -> str:
     """How many jobs of each group took how many milliseconds: percentiles over several shards."""
-    keys = _keys(analysis, keep) if grouped else []
-    if grouped and splits(analysis):
-        inner = _by_text(analysis, ["msec"], ["count() AS s0"], pieces, ["msec"])
+    keys = _keys(query, keep) if grouped else []
+    if grouped and splits(query):
+        inner = _by_text(query, ["msec"], ["count() AS s0"], pieces, ["msec"])
         shown = ", ".join([*keys, "msec", "sum(s0)"])
         return f"SELECT {shown} FROM {inner} GROUP BY {_aliases(keys)}, msec LIMIT {most:d}"
-    source = _source(analysis, ["msec"], pieces, keys)
+    source = _source(query, ["msec"], pieces, keys)
     shown = ", ".join([*keys, "msec", "count()"])
     names = ", ".join([*([_aliases(keys)] if keys else []), "msec"])
     return f"SELECT {shown} FROM {source} GROUP BY {names} LIMIT {most:d}"
 
 
-def splits(analysis: AggregateQuery) -> bool:
+def splits(query: AggregateQuery) -> bool:
     """Whether a record may be in several groups."""
-    return any(dimension.type == "provider" for dimension in analysis.group_by)
+    return any(dimension.type == "provider" for dimension in query.group_by)
 
 
 def _of_providers(
-    analysis: AggregateQuery,
+    query: AggregateQuery,
     sums: Sequence[str],
     percentiles: Sequence[str],
     pieces: Sequence[TimeSlice],
@@ -143,28 +143,28 @@ def _of_providers(
         levels = _levels(percentiles)
         inner.append(f"quantilesExactState({levels})(msec) AS took")
         values.append(f"quantilesExactMerge({levels})(took)")
-    keys = _keys(analysis, keep)
-    source = _by_text(analysis, [*sums, *percentiles], inner, pieces)
+    keys = _keys(query, keep)
+    source = _by_text(query, [*sums, *percentiles], inner, pieces)
     shown = ", ".join([*keys, *values])
     return f"SELECT {shown} FROM {source} GROUP BY {_aliases(keys)} LIMIT {most:d}"
 
 
 def _by_text(
-    analysis: AggregateQuery,
+    query: AggregateQuery,
     needs: Iterable[str],
     values: Sequence[str],
     pieces: Sequence[TimeSlice],
     more: Sequence[str] = (),
 ) -> str:
     """Values of the records that name the same captcha providers, once for each of these."""
-    keys = sorted({"captcha_providers", *more, *(d.column for d in analysis.group_by)})
+    keys = sorted({"captcha_providers", *more, *(d.column for d in query.group_by)})
     columns = _columns(needs) | {*keys}
     shown = list(keys)
-    if analysis.edges:
+    if query.edges:
         columns.add("neg_ms")
         keys.append("bucket")
-        shown.append(f"{_bucket(analysis)} AS bucket")
-    source = sql.source(sorted(columns), condition(analysis.selection), pieces)
+        shown.append(f"{_bucket(query)} AS bucket")
+    source = sql.source(sorted(columns), condition(query.selection), pieces)
     grouped = f"SELECT {', '.join([*shown, *values])} FROM {source} GROUP BY {', '.join(keys)}"
     return (
         f"(SELECT *, {_NAMES} AS names, "
@@ -177,12 +177,12 @@ def _levels(percentiles: Iterable[str]) -> str:
     return ", ".join(repr((percentile(name) or 0) / HUNDREDTHS + _NUDGE) for name in percentiles)
 
 
-def _keys(analysis: AggregateQuery, keep: Sequence[Key] | None) -> list[str]:
+def _keys(query: AggregateQuery, keep: Sequence[Key] | None) -> list[str]:
     """Expressions for a group's bucket and dimensions, named ``k0`` and so on."""
     keys = []
-    if analysis.edges:
-        keys.append("bucket" if splits(analysis) else _bucket(analysis))
-    told = [_dimension(dimension) for dimension in analysis.group_by]
+    if query.edges:
+        keys.append("bucket" if splits(query) else _bucket(query))
+    told = [_dimension(dimension) for dimension in query.group_by]
     if keep is not None:
         texts = [f"toString({text})" for text in told]
         kept = _one_of(texts, keep)
@@ -194,13 +194,13 @@ def _aliases(keys: Sequence[str]) -> str:
     return ", ".join(f"k{number}" for number in range(len(keys)))
 
 
-def _bucket(analysis: AggregateQuery) -> str:
+def _bucket(query: AggregateQuery) -> str:
     """The number of a record's bucket, in as few steps of arithmetic as may be.
 
     Small numbers are what the engine groups by fastest.
     """
-    edges = analysis.edges
-    length, shifts = numbering(edges, analysis.selection.end_ms)
+    edges = query.edges
+    length, shifts = numbering(edges, query.selection.end_ms)
     moved = "".join(
         f" {'+' if by_ms > 0 else '-'} {abs(by_ms):d} * (neg_ms <= {-at_ms:d})"
         for at_ms, by_ms in shifts
@@ -225,13 +225,13 @@ def _one_of(texts: Sequence[str], keep: Sequence[Key]) -> str:
 
 
 def _source(
-    analysis: AggregateQuery, needs: Sequence[str], pieces: Sequence[TimeSlice], keys: Sequence[str]
+    query: AggregateQuery, needs: Sequence[str], pieces: Sequence[TimeSlice], keys: Sequence[str]
 ) -> str:
     """Where figures are counted: the records, or what was worked out of each."""
     columns = _columns(needs)
-    columns |= {d.column for d in analysis.group_by} if keys else set()
-    columns |= {"neg_ms"} if (analysis.edges and keys) or not columns else set()
-    source = sql.source(sorted(columns), condition(analysis.selection), pieces)
+    columns |= {d.column for d in query.group_by} if keys else set()
+    columns |= {"neg_ms"} if (query.edges and keys) or not columns else set()
+    source = sql.source(sorted(columns), condition(query.selection), pieces)
     if "captcha_attempts" not in needs:
         return source
     shown = sorted(columns - {"captcha_providers"})

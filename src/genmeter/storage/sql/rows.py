@@ -17,66 +17,66 @@ from genmeter.storage.sql.base import TIMESTAMP, TimeSlice, json_text, quote
 from genmeter.storage.sql.filters import RETRY_TEXT, condition
 
 
-def nth(listing: RowsQuery, pieces: Sequence[TimeSlice], *, skip: int, reach_ms: int | None) -> str:
-    """The ``neg_ms`` of the record after the first ``skip`` of a listing, or nothing.
+def nth(query: RowsQuery, pieces: Sequence[TimeSlice], *, skip: int, reach_ms: int | None) -> str:
+    """The ``neg_ms`` of the record after the first ``skip`` of a query, or nothing.
 
     It counts records that were sent again more than once, and those of the very millisecond that
-    the listing begins in: to leave these out it would have to read all jobids. ``reach_ms`` bounds
+    the query begins in: to leave these out it would have to read all jobids. ``reach_ms`` bounds
     how far it looks.
     """
     start_ms, end_ms = pieces[0].start_ms, pieces[-1].end_ms
-    if reach_ms is not None and listing.newest_first:
+    if reach_ms is not None and query.newest_first:
         start_ms = max(start_ms, end_ms - reach_ms)
     elif reach_ms is not None:
         end_ms = min(end_ms, start_ms + reach_ms)
     whole = (TimeSlice(start_ms=start_ms, end_ms=end_ms, deduplicated=True),)
-    source = sql.source((), condition(listing.selection), whole)
-    direction = "" if listing.newest_first else " DESC"
+    source = sql.source((), condition(query.selection), whole)
+    direction = "" if query.newest_first else " DESC"
     return f"SELECT neg_ms FROM {source} ORDER BY neg_ms{direction} LIMIT 1 OFFSET {skip:d}"
 
 
-def step_counts(listing: RowsQuery, pieces: Sequence[TimeSlice], *, step_ms: int) -> str:
-    """How many records a listing has in each ``step_ms`` since 1970, equal ones more than once."""
+def step_counts(query: RowsQuery, pieces: Sequence[TimeSlice], *, step_ms: int) -> str:
+    """How many records a query has in each ``step_ms`` since 1970, equal ones more than once."""
     whole = (TimeSlice(start_ms=pieces[0].start_ms, end_ms=pieces[-1].end_ms, deduplicated=True),)
-    source = sql.source((), condition(listing.selection), whole)
+    source = sql.source((), condition(query.selection), whole)
     return f"SELECT intDiv(neg_ms, {-step_ms:d}) AS step, count() FROM {source} GROUP BY step"
 
 
-def part(listing: RowsQuery, bound: int | None) -> Selection:
-    """The records of a listing that are still to come, up to a ``neg_ms`` where one is given."""
-    start_ms, end_ms = listing.selection.start_ms, listing.selection.end_ms
-    if listing.newest_first:
-        if listing.after is not None:
-            end_ms = min(end_ms, -listing.after.neg_ms + 1)
+def part(query: RowsQuery, bound: int | None) -> Selection:
+    """The records of a query that are still to come, up to a ``neg_ms`` where one is given."""
+    start_ms, end_ms = query.selection.start_ms, query.selection.end_ms
+    if query.newest_first:
+        if query.after is not None:
+            end_ms = min(end_ms, -query.after.neg_ms + 1)
         if bound is not None:
             start_ms = max(start_ms, -bound)
     else:
-        if listing.after is not None:
-            start_ms = max(start_ms, -listing.after.neg_ms)
+        if query.after is not None:
+            start_ms = max(start_ms, -query.after.neg_ms)
         if bound is not None:
             end_ms = min(end_ms, -bound + 1)
-    return msgspec.structs.replace(listing.selection, start_ms=start_ms, end_ms=end_ms)
+    return msgspec.structs.replace(query.selection, start_ms=start_ms, end_ms=end_ms)
 
 
 def rows(
-    listing: RowsQuery, line_format: LineFormat, pieces: Sequence[TimeSlice], *, most: int
+    query: RowsQuery, line_format: LineFormat, pieces: Sequence[TimeSlice], *, most: int
 ) -> str:
     """Records in their order, each as a line."""
-    up, down = ("", " DESC") if listing.newest_first else (" DESC", "")
+    up, down = ("", " DESC") if query.newest_first else (" DESC", "")
     # The last key never decides. It makes the engine write the line before it sorts, and so move
     # one text instead of fifteen columns, which takes five times as long.
     order = f"neg_ms{up}, jobid{down}, concat(bot, '\\x01', account){up}, line"
-    line = _line(line_format, columns(listing.selection))
-    source = sql.source(COLUMNS.values(), condition(listing.selection) + _after(listing), pieces)
+    line = _line(line_format, columns(query.selection))
+    source = sql.source(COLUMNS.values(), condition(query.selection) + _after(query), pieces)
     return f"SELECT {line} AS line FROM {source} ORDER BY {order} LIMIT {most:d}"
 
 
-def _after(listing: RowsQuery) -> str:
+def _after(query: RowsQuery) -> str:
     """What is true of rows past the place a page begins after."""
-    place = listing.after
+    place = query.after
     if place is None:
         return ""
-    less, more = ("<", ">") if listing.newest_first else (">", "<")
+    less, more = ("<", ">") if query.newest_first else (">", "<")
     return (
         f" AND (neg_ms {more} {place.neg_ms:d}"
         f" OR jobid {less} {quote(place.jobid)} OR jobid = {quote(place.jobid)}"

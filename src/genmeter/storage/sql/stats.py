@@ -15,18 +15,18 @@ places where JSON allows one. ``own`` and ``msec`` differ from row to row, what 
 groups apart. R3 keeps control characters out of texts, so neither can be anything else."""
 
 
-def nth_newest(question: StatsQuery, *, skip: int, oldest_ms: int, since_ms: int | None) -> str:
+def nth_newest(query: StatsQuery, *, skip: int, oldest_ms: int, since_ms: int | None) -> str:
     """The ``neg_ms`` of the record after the ``skip`` newest, or nothing where there are fewer.
 
     It counts records that were sent again more than once, so it is a bound to start from and not
     the answer. ``since_ms`` leaves older records out of the search.
     """
-    where = _matching(question, max(oldest_ms, since_ms or 0))
+    where = _matching(query, max(oldest_ms, since_ms or 0))
     return f"SELECT neg_ms FROM {TABLE} WHERE {where} ORDER BY neg_ms LIMIT 1 OFFSET {skip:d}"
 
 
 def answer(
-    question: StatsQuery,
+    query: StatsQuery,
     *,
     oldest_ms: int,
     max_neg_ms: int | None = None,
@@ -36,26 +36,26 @@ def answer(
 
     ``max_neg_ms`` promises that enough rows are at least that new.
     """
-    limit = f" LIMIT {question.limit:d}" if question.limit else ""
+    limit = f" LIMIT {query.limit:d}" if query.limit else ""
     return (
-        f"SELECT {_row(bots.fields(question.bot))} AS line FROM {TABLE} FINAL "
-        f"WHERE {_matching(question, oldest_ms, max_neg_ms)} ORDER BY neg_ms, jobid DESC{limit}"
+        f"SELECT {_row(bots.fields(query.bot))} AS line FROM {TABLE} FINAL "
+        f"WHERE {_matching(query, oldest_ms, max_neg_ms)} ORDER BY neg_ms, jobid DESC{limit}"
     )
 
 
-def _matching(question: StatsQuery, oldest_ms: int, max_neg_ms: int | None = None) -> str:
+def _matching(query: StatsQuery, oldest_ms: int, max_neg_ms: int | None = None) -> str:
     """The condition on a query's records: whose they are, first of all (C23)."""
-    terms = [of_account(question.account), f"bot = {quote(question.bot)}"]
+    terms = [of_account(query.account), f"bot = {quote(query.bot)}"]
     newest_ms = None
-    if day := question.day_ms():
+    if day := query.day_ms():
         oldest_ms, newest_ms = max(oldest_ms, day[0]), day[1]
     terms.append(f"neg_ms <= {-oldest_ms:d}")
     if newest_ms is not None:
         terms.append(f"neg_ms > {-newest_ms:d}")
     if max_neg_ms is not None:
         terms.append(f"neg_ms <= {max_neg_ms:d}")
-    if question.config is not None:
-        terms.append(f"config = {quote(question.config)}")
+    if query.config is not None:
+        terms.append(f"config = {quote(query.config)}")
     return " AND ".join(terms)
 
 
