@@ -61,7 +61,7 @@ def test_one_that_has_expired_is_listed_as_not_valid(service: Running, admin: Cl
         (b'{"account": "a", "scopes": []}', 400, "scope must be one or more of read, write"),
         (b'{"account": "a"}', 400, "missing required field `scopes`"),
         (b'{"account": "a", "scopes": ["read"], "x": 1}', 400, "unknown field `x`"),
-        (b"[", 400, "the body is no token to make"),
+        (b"[", 400, "the body is not a valid token request"),
         (b" " * 70_000, 413, "over 65536 bytes"),
     ],
 )

@@ -159,7 +159,7 @@ def test_everything_is_reached_by_keyboard(opened: Opened, known: Client) -> Non
     assert "#/models" in page.url
     expect(page.get_by_role("link", name="Models")).to_be_focused()
     cells = page.get_by_role("grid").locator("[tabindex='0']")
-    assert cells.count() == 1
+    expect(cells).to_have_count(1)
     cells.focus()
     first = page.evaluate("document.activeElement.dataset.start")
     page.keyboard.press("ArrowRight")

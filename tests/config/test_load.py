@@ -366,13 +366,13 @@ def test_what_means_nothing_together_is_reported_with_all_else() -> None:
     }
     assert faults("serve", dict(flags), environ) == (
         '--readers must be an integer from 1 to 64, not "0"',
-        "GENMETER_CLICKHOUSE_CLUSTER means nothing without --clickhouse",
-        "--clickhouse-quorum means nothing without --clickhouse",
-        "--clickhouse-timeout-seconds means nothing without --clickhouse",
-        "GENMETER_CLICKHOUSE_PASSWORD means nothing without --clickhouse",
-        "--clickhouse-ca-file means nothing without --clickhouse",
-        "GENMETER_ACCOUNTS_PASSWORD means nothing without --accounts",
-        "--accounts-password-file means nothing without --accounts",
+        "GENMETER_CLICKHOUSE_CLUSTER has no effect without --clickhouse",
+        "--clickhouse-quorum has no effect without --clickhouse",
+        "--clickhouse-timeout-seconds has no effect without --clickhouse",
+        "GENMETER_CLICKHOUSE_PASSWORD has no effect without --clickhouse",
+        "--clickhouse-ca-file has no effect without --clickhouse",
+        "GENMETER_ACCOUNTS_PASSWORD has no effect without --accounts",
+        "--accounts-password-file has no effect without --accounts",
         "GENMETER_ACCOUNTS_PASSWORD and --accounts-password-file are both set; choose one",
     )
     flags = {"clickhouse": CLICKHOUSE, "clickhouse_quorum": "1", "clickhouse_ca_file": "ca.pem"}

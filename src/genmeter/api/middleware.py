@@ -90,7 +90,7 @@ class CatchAll:
                 extra={"request": request_id, "detail": _causes(error)},
             )
             if not started:
-                message = f"a fault of the server; its log has the request {request_id}"
+                message = f"internal error; the server's log has the request {request_id}"
                 await error_response(500, message)(scope, receive, send)
 
 

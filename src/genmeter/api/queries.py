@@ -187,7 +187,7 @@ class QueryRoutes:
             await asyncio.wait((work, gone), timeout=self._limits.seconds, return_when=first)
             if not work.done():
                 raise LimitError(
-                    f"the question took longer than {self._limits.seconds} seconds; ask for less "
+                    f"the query took longer than {self._limits.seconds} seconds; ask for less "
                     "time, fewer groups or no percentiles"
                 )
             return work.result()

@@ -91,7 +91,7 @@ class TokenRoutes:
                 return msgspec.json.decode(body, type=TokenWanted)
             except ValueError as error:
                 raise BadRequestError(
-                    f"the body is no token to make: {error}; send a JSON object with "
+                    f"the body is not a valid token request: {error}; send a JSON object with "
                     "account and scopes, and name and expires_days if you like"
                 ) from error
 

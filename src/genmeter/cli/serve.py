@@ -35,4 +35,4 @@ def _records(service: Service, settings: ServerSettings) -> str:
     try:
         return f"{service.store.count():,} records in {place}"
     except EngineError:
-        return f"some servers are unreachable, records in {place}"
+        return f"records in {place}; some servers are unreachable"

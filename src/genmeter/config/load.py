@@ -100,7 +100,7 @@ def _faults_together(
     """What is wrong with settings that are each right; ``given`` says where each came from."""
     by_name = {setting.name: setting for setting in settings}
     faults = [
-        f"{given[setting.name]} means nothing without {by_name[setting.needs].label}"
+        f"{given[setting.name]} has no effect without {by_name[setting.needs].label}"
         for setting in settings
         if setting.needs and setting.name in given and setting.needs not in given
     ]

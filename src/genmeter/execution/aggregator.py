@@ -169,7 +169,7 @@ class Aggregator:
         groups: Groups = {key: merge(parts, ask.names) for key, parts in apart.items()}
         if max(buckets(query, groups), len(groups)) > most:
             raise LimitError(
-                f"the answer would have more than {most} groups; ask for the top ones "
+                f"the response would have more than {most} groups; ask for the top ones "
                 "alone, group by fewer fields, or take a longer interval or less time"
             )
         if query.cuts and aggregates.splits(query):

@@ -187,7 +187,7 @@ def _timestamp(value: int | str, admission: Admission) -> int:
         try:
             value = to_ms(datetime.fromisoformat(value.upper()))
         except (ValueError, OverflowError) as error:
-            raise _Refusal(f"timestamp is no moment of the calendar: {error}") from error
+            raise _Refusal(f"timestamp is not a valid time: {error}") from error
     if value > admission.now_ms + MAX_AHEAD_MS:
         raise _Refusal("timestamp is more than 5 minutes ahead of the server's clock")
     if value < 0:

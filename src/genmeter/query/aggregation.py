@@ -132,8 +132,8 @@ def parse(given: Parameters, asking: Asking, *, most_groups: int) -> AggregateQu
             interval = periods.auto(*span, chosen.zone)
         if (span[1] - span[0]) // periods.INTERVALS[interval] > most_groups:
             raise LimitError(
-                f"interval={interval} cuts this range into more than {most_groups} buckets, which "
-                "is the most groups an answer may have; ask for a longer interval or less time"
+                f"interval={interval} divides this range into more than {most_groups} buckets, "
+                "which is the most groups a response may have; use a longer interval or less time"
             )
         cut = tuple(periods.edges(*span, interval, chosen.zone))
         analysis = msgspec.structs.replace(analysis, interval=interval, edges=cut)
@@ -150,7 +150,7 @@ def _metrics(given: Parameters) -> tuple[Metric, ...]:
         try:
             found.append(metrics.metric(name))
         except ValueError as error:
-            given.faults.append(f"metrics must be of {error}, not {quoted(name)}")
+            given.faults.append(f"metrics must be {error}, not {quoted(name)}")
     if len(found) > MAX_METRICS:
         given.faults.append(f"metrics are {len(found)}, at most {MAX_METRICS} are allowed")
     return tuple(found) or (metrics.metric("jobs"),)
@@ -167,7 +167,7 @@ def _group_by(given: Parameters, asking: Asking) -> tuple[Dimension, ...]:
         if name in allowed:
             found.append(allowed[name])
         else:
-            given.faults.append(f"group_by must be of {', '.join(allowed)}, not {quoted(name)}")
+            given.faults.append(f"group_by must be one of {', '.join(allowed)}, not {quoted(name)}")
     if len(found) > MAX_GROUP_BY:
         given.faults.append(f"group_by has {len(found)} fields, at most {MAX_GROUP_BY} are allowed")
     return tuple(found)
@@ -181,7 +181,7 @@ def _order(given: Parameters, keys: list[str]) -> tuple[Order, ...]:
             found.setdefault(key, Order(key, descending=text.startswith("-")))
         else:
             given.faults.append(
-                f"order must be of {', '.join(keys)}, a - before it for the most first, "
+                f"order must be one of {', '.join(keys)}, a leading - sorts descending, "
                 f"not {quoted(text)}"
             )
     return tuple(found.values())

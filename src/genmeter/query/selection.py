@@ -220,7 +220,7 @@ def _range(given: Parameters, asking: Asking, where: ZoneInfo) -> tuple[int, int
     if len(given.faults) > before:
         return 0, 1
     if last is not None and (start is not None or end is not None):
-        given.faults.append("last stands for from and to, give it without them")
+        given.faults.append("last replaces from and to; give it without them")
     elif last is not None or (start is None and end is None):
         end = minute_end
         start = end - (last or DAY_MS)
@@ -263,7 +263,7 @@ def _moment(text: str, where: ZoneInfo) -> int:
     if not buckets.EARLIEST_MS <= moment <= buckets.LATEST_MS:
         raise ValueError(
             "a date such as 2026-07-01, an instant with an offset such as 2026-07-01T00:00:00Z "
-            "(in an address a + is written %2B), or milliseconds since 1970"
+            "(write + as %2B in a URL), or milliseconds since 1970"
         )
     return moment
 
@@ -281,7 +281,7 @@ def _filters(given: Parameters, dimension: Dimension, bots: Bots) -> list[Filter
         values = given.all(name)
         if dimension.name == "bot" and not negated and ALL in values:
             if len(values) > 1:
-                given.faults.append("bot is all, or some of the bots, not both")
+                given.faults.append("bot must be all or a list of bots, not both")
             continue
         patterns = [p for text in values if (p := _pattern(text, name, dimension, given, bots))]
         if patterns:

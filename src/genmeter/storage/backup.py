@@ -78,7 +78,10 @@ def _copy(data: Path, copy: Path) -> None:
         started = time.monotonic()
         _link(data / "engine", copy / "engine")
         if time.monotonic() - started > _LINK_SECONDS:
-            raise GenmeterError("linking took too long for a sure copy; try when less is going on")
+            raise GenmeterError(
+                "linking took too long for a consistent copy; "
+                "try again when the server is less busy"
+            )
         if (data / "accounts.sqlite3").exists():  # not where they are in PostgreSQL
             with (
                 closing(sqlite3.connect(data / "accounts.sqlite3")) as source,

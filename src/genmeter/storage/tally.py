@@ -119,7 +119,7 @@ class Tally:
             self._msec += sum(map(int, msec))
             self._groups.update(zip(head, tail, strict=True))
         except ValueError as error:
-            raise EngineError(f"an answer has a row that is none: {error}") from error
+            raise EngineError(f"the engine returned a malformed row: {error}") from error
         self.rows += len(msec)
         self._oldest = own[-2].lstrip()
         self._newest = self._newest or own[0].lstrip()

@@ -75,7 +75,7 @@ def routes() -> list[Route]:
     async def asset(request: Request) -> Response:
         name = request.path_params["name"]
         if request.path_params["version"] != version or name not in files:
-            raise NotFoundError("there is no such file; load the page anew")
+            raise NotFoundError("no such file; reload the page")
         headers = _SAFE | {"Cache-Control": "public, max-age=31536000, immutable"}
         suffix = Path(name).suffix
         media_type = _TYPES.get(suffix) or mimetypes.types_map[suffix]
