@@ -37,7 +37,7 @@ class Hooked:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self.layout = engine.layout
+        self.layout, self.damaged = engine.layout, engine.damaged
         self.prepare, self.stream = self._engine.prepare, self._engine.stream
         self.execute, self.close = self._engine.execute, self._engine.close
         self.before_fetch: Callable[[str], object] = lambda _: None

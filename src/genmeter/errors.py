@@ -111,6 +111,10 @@ class EngineLimitError(EngineError):
     """A statement took more memory or time than the engine gives to one."""
 
 
+class DamageError(UnavailableError):
+    """Acknowledged records are missing or cannot be read; the operator has to decide."""
+
+
 class AccountsError(UnavailableError):
     """The accounts database does not answer, so nobody can say whose a token is."""
 

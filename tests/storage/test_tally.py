@@ -125,5 +125,5 @@ def test_an_error_between_rows_or_instead_of_them_is_noticed() -> None:
 
 def test_rows_of_another_shape_are_no_answer() -> None:
     for wrong in (b"x}\t\n", ONE.replace(b"7", b"seven"), ONE.replace(b"\t", b"", 1)):
-        with pytest.raises(EngineError, match="row that is none"):
+        with pytest.raises(EngineError, match="returned a malformed row"):
             Tally().take(wrong)

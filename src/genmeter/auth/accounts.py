@@ -5,6 +5,7 @@ when it is made; what is stored is its SHA-256, which for 192 random bits needs 
 stretching. Any number of processes may use the database at once.
 """
 
+import contextlib
 import hashlib
 import secrets
 import sqlite3
@@ -21,6 +22,9 @@ from genmeter.clock import DAY_MS
 from genmeter.config.urls import PostgresqlUrl, Secret
 from genmeter.errors import AccountsError, BadRequestError, ForbiddenError, StartError
 from genmeter.model.record import ACCOUNT_NAME, ACCOUNT_RULE
+
+FILE: Final = "accounts.sqlite3"
+"""The database's name in a data folder."""
 
 SCOPES: Final = ("read", "write", "admin")
 
@@ -112,20 +116,30 @@ class Accounts:
             raise StartError(f"the accounts database cannot be used: {_reason(error)}") from error
 
     @classmethod
-    def opened(cls, url: PostgresqlUrl | None, password: Secret | None, data: Path) -> "Accounts":
+    def opened(
+        cls, url: PostgresqlUrl | None, password: Secret | None, data: Path, *, anew: bool = False
+    ) -> "Accounts":
         """The accounts at ``url``, or without one those in the folder ``data``."""
-        return cls.in_folder(data) if url is None else cls.on_server(url, password)
+        return cls.in_folder(data, anew=anew) if url is None else cls.on_server(url, password)
 
     @classmethod
-    def in_folder(cls, data: Path) -> "Accounts":
-        """The accounts that lie in a data folder, which is made where it is missing."""
+    def in_folder(cls, data: Path, *, anew: bool = False) -> "Accounts":
+        """The accounts that lie in a data folder, which is made where it is missing.
+
+        Raises StartError where there are records and no accounts, unless ``anew``.
+        """
+        file = data / FILE
+        if not anew and (data / "engine").exists() and not _has_tokens(file):
+            raise StartError(
+                f"{file} is missing or empty, and without it nobody may ask for the records "
+                "beside it; restore it from a backup, or run serve once with --accept-loss and "
+                "make new tokens"
+            )
         try:
             data.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StartError(f"cannot make the data folder {data}: {error.strerror}") from error
-        engine = sa.create_engine(
-            sa.URL.create("sqlite", database=str(data / "accounts.sqlite3")), hide_parameters=True
-        )
+        engine = sa.create_engine(sa.URL.create("sqlite", database=str(file)), hide_parameters=True)
         sa.event.listen(engine, "connect", _share_sqlite)
         return cls(engine)
 
@@ -255,6 +269,12 @@ class Accounts:
             ).scalar_one()
         return version
 
+    def last_version(self) -> int:
+        """The version given out last, 0 where none was."""
+        with self._connected() as connection:
+            version: int = connection.execute(sa.select(_versions.c.last)).scalar_one()
+        return version
+
     def raise_version(self, at_least: int) -> None:
         """Let all versions from now on be higher than ``at_least``, that of records brought in."""
         with self._connected() as connection:
@@ -280,6 +300,23 @@ class Accounts:
         except sa.exc.SQLAlchemyError as error:
             words = getattr(error, "orig", None) or error
             raise AccountsError("the accounts database does not answer") from words
+
+
+def _has_tokens(file: Path) -> bool:
+    """Whether a file is a database with a table of tokens, or one that only SQLite can judge."""
+    try:
+        if not file.stat().st_size:
+            return False
+        with contextlib.closing(
+            sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)
+        ) as database:
+            return bool(
+                database.execute("SELECT 1 FROM sqlite_master WHERE name = 'tokens'").fetchone()
+            )
+    except OSError:
+        return False
+    except sqlite3.Error:
+        return True  # opening it says what is wrong
 
 
 def hash_of(text: str) -> str:

@@ -14,8 +14,7 @@ def settings_of(command: str) -> Callable[[F], F]:
     """A decorator that gives a function all options of ``command``, as texts or None.
 
     They are checked by :func:`genmeter.config.load.load`, which reports all faults together.
-    Passwords
-    are no options: flags are seen by others.
+    Passwords are no options: flags are seen by others.
     """
 
     def decorate(function: F) -> F:
@@ -25,12 +24,12 @@ def settings_of(command: str) -> Callable[[F], F]:
             ending = f"  [{setting.variable}"
             default = setting.default_of(command)
             ending += f"; default: {default}]" if default else "]"
-            function = click.option(
-                setting.flag,
-                setting.name,
-                metavar=setting.metavar,
-                help=setting.help + ending,
-            )(function)
+            kind: dict[str, Any] = {"metavar": setting.metavar}
+            if setting.switch:
+                kind = {"is_flag": True, "flag_value": "yes", "default": None}
+            function = click.option(setting.flag, setting.name, help=setting.help + ending, **kind)(
+                function
+            )
         return function
 
     return decorate

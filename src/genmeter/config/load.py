@@ -38,6 +38,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     engine_threads: int
     stall_seconds: int
     log_level: str
+    accept_loss: bool = False
     bots: Bots | None = None
     clickhouse: ClickHouseUrl | None = None
     clickhouse_cluster: str | None = None

@@ -21,7 +21,8 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """A setting: ``read`` makes its value of a text, or raises ValueError saying what it may be.
 
     ``defaults`` are of commands that have their own; without one a setting must be given.
-    ``needs`` names the setting without which it means nothing. A fault repeats the text unless
+    ``needs`` names the setting without which it means nothing. A ``switch`` has a flag without a
+    value. A fault repeats the text unless
     ``confidential``, which is for what may hold a password. What is ``secret`` has no flag.
     """
 
@@ -35,6 +36,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     needs: str | None = None
     confidential: bool = False
     secret: bool = False
+    switch: bool = False
 
     def default_of(self, command: str) -> str | None:
         """The default in one command."""
@@ -76,6 +78,12 @@ def _days(text: str) -> float:
     if not 0 < value <= 36_500:
         raise ValueError("a number of days, more than 0 and at most 36500")
     return value
+
+
+def _switch(text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise ValueError("yes or no")
+    return text == "yes"
 
 
 def _choice(*allowed: str) -> Callable[[str], str]:
@@ -280,6 +288,16 @@ SETTINGS: Final = (
         metavar="FILE",
         commands=_SERVER,
         help="TOML file that adds bots to the built-in eleven, and labels of tiers and SKUs.",
+    ),
+    Setting(
+        name="accept_loss",
+        read=_switch,
+        default="no",
+        metavar="yes|no",
+        commands=("serve",),
+        switch=True,
+        help="Start although acknowledged records, or all tokens, are missing or damaged, and go "
+        "on without them. For one start; do not leave it set.",
     ),
     Setting(
         name="log_level",

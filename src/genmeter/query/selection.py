@@ -220,7 +220,7 @@ def _range(given: Parameters, asking: Asking, where: ZoneInfo) -> tuple[int, int
     if len(given.faults) > before:
         return 0, 1
     if last is not None and (start is not None or end is not None):
-        given.faults.append("last replaces from and to; give it without them")
+        given.faults.append("last may not be combined with from or to")
     elif last is not None or (start is None and end is None):
         end = minute_end
         start = end - (last or DAY_MS)

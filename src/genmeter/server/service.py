@@ -1,6 +1,7 @@
 """Opens the parts of the service in their order and closes them in reverse."""
 
 import contextlib
+import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
@@ -16,43 +17,73 @@ from genmeter.model.bots import ELEVEN
 from genmeter.model.record import Row
 from genmeter.server.tasks import Task, Tasks
 from genmeter.storage.engine.connect import connect
+from genmeter.storage.integrity import Integrity
+from genmeter.storage.manifest import MANIFEST, Manifest
+from genmeter.storage.retention import TrustedClock
 from genmeter.storage.shards import Shards
 from genmeter.storage.store import Store
 
 _EXPIRE_SECONDS = 3600.0
 _SETTLE_SECONDS = 2.0
+_LOOK_SECONDS = 60.0
 
 
 class Service:
     """The parts of a running service: ``accounts``, ``tokens``, ``store`` and those that use it.
 
-    ``now_ms`` is its clock. Use as a context manager: entering raises StartError where the
-    service cannot run as set, leaving stores what is queued in the queue before the engine closes.
+    ``now_ms`` is its clock, ``elapsed_s`` one that is never set. Use as a context manager: entering
+    raises StartError where the service cannot run as set, leaving stores what is queued before the
+    engine closes.
     """
 
-    def __init__(self, settings: ServerSettings, now_ms: Callable[[], int] = machine_ms) -> None:
+    def __init__(
+        self,
+        settings: ServerSettings,
+        now_ms: Callable[[], int] = machine_ms,
+        elapsed_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.settings = settings
         self.now_ms = now_ms
+        self._elapsed_s = elapsed_s
         self._opened = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         settings = self.settings
         with contextlib.ExitStack() as opening:
             self.accounts = accounts = Accounts.opened(
-                settings.accounts, settings.accounts_password, settings.data
+                settings.accounts,
+                settings.accounts_password,
+                settings.data,
+                anew=settings.accept_loss,
             )
             opening.callback(accounts.close)
             self.tokens = opening.enter_context(Tokens(accounts.find))
             self.engine = engine = connect(settings)
             opening.callback(engine.close)
+            # Several services may write to one ClickHouse, but only one to a folder.
+            alone = settings.clickhouse is None
+            integrity = None
+            if alone:
+                manifest = Manifest.opened(settings.data / MANIFEST, anew=settings.accept_loss)
+                integrity = Integrity(engine, manifest, accept_loss=settings.accept_loss)
             self.store = store = Store(
                 engine,
                 retention_days=settings.retention_days,
-                # Several services may write to one ClickHouse, but only one to a folder.
-                next_version=accounts.next_version if settings.clickhouse else None,
+                next_version=None if alone else accounts.next_version,
                 bots=settings.bots or ELEVEN,
+                integrity=integrity,
             )
-            alone = settings.clickhouse is None
+            self._clock = clock = TrustedClock(
+                self._noted_ms(integrity, store), self.now_ms, self._elapsed_s
+            )
+            tasks = [
+                Task("expire", _EXPIRE_SECONDS, self.expire),
+                Task("settle", _SETTLE_SECONDS, lambda: store.duplicates.check(self.now_ms())),
+            ]
+            if integrity is not None:
+                looking = integrity
+                opening.callback(lambda: looking.close(clock()))
+                tasks.append(Task("look", _LOOK_SECONDS, lambda: looking.look(clock())))
             self.feed = feed = Feed(store, alone=alone, now_ms=self.now_ms)
 
             def insert(rows: Sequence[Row], shard: int) -> None:
@@ -73,12 +104,21 @@ class Service:
                     lane_of=store.shard,
                 )
             )
-            expire = Task("expire", _EXPIRE_SECONDS, lambda: store.expire(self.now_ms()))
-            settle = Task("settle", _SETTLE_SECONDS, lambda: store.duplicates.check(self.now_ms()))
-            opening.enter_context(Tasks([expire, settle]))
+            opening.enter_context(Tasks(tasks))
             opening.callback(store.duplicates.stop)
             self._opened = opening.pop_all()
         return self
+
+    def expire(self) -> list[int]:
+        """Drop the months past retention, by a clock that can be trusted; returns them."""
+        return self.store.expire(self._clock()) if self._clock.settled else []
+
+    def _noted_ms(self, integrity: Integrity | None, store: Store) -> int | None:
+        """A time that was right: of the last note, or of the newest record."""
+        if integrity is not None and integrity.clock_ms is not None:
+            return integrity.clock_ms
+        version = store.written if integrity is not None else self.accounts.last_version()
+        return version // 1000 or None
 
     def __exit__(
         self,

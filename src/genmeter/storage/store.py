@@ -15,13 +15,14 @@ from typing import Final
 import msgspec
 
 from genmeter.clock import DAY_MS, utc_date, utc_month
-from genmeter.errors import EngineError
+from genmeter.errors import DamageError, EngineError
 from genmeter.model.bots import ELEVEN, Bots
 from genmeter.model.record import Row, retention_edge_ms
 from genmeter.query.stats import StatsQuery
 from genmeter.storage import schema
 from genmeter.storage.duplicates import AssumeDuplicates, DuplicateTracker, TrackedDuplicates
 from genmeter.storage.engine.base import Engine
+from genmeter.storage.integrity import Integrity
 from genmeter.storage.schema import prepare
 from genmeter.storage.sql import base as sql
 from genmeter.storage.sql import maintenance, stats
@@ -62,8 +63,9 @@ class Store:
 
     ``retention_days`` is how long they are kept, 0 forever. ``next_version(now_ms)`` gives numbers
     that only rise, over all processes that write to the same engine; without it the store counts
-    by itself and must be the only one. Raises NewerSchemaError where a later version of genmeter
-    has written the store.
+    by itself and must be the only one. ``integrity`` looks after what is in its folder. Raises
+    NewerSchemaError where a later version of genmeter has written the store, StartError where
+    records are missing or damaged.
     """
 
     def __init__(
@@ -73,13 +75,17 @@ class Store:
         retention_days: int,
         next_version: Callable[[int], int] | None = None,
         bots: Bots = ELEVEN,
+        integrity: Integrity | None = None,
     ) -> None:
         self._engine = engine
+        self._integrity = integrity
         self.bots = bots
         self._last_change = 0
         self._retention_days = retention_days
         self.shards = len(engine.layout.weights)
         prepare(engine)
+        if integrity is not None:
+            integrity.start()
         self.written = 0
         """The version of the last insert that ended well; all before it are in every answer, where
         nobody else writes."""
@@ -131,6 +137,9 @@ class Store:
                 shard,
                 [maintenance.replication_probe(row) for row in one_a_month.values()],
             )
+            if self._integrity is not None:
+                days = {-row.neg_ms // DAY_MS for row in latest.values()}
+                self._integrity.inserted({utc_month(day * DAY_MS) for day in days})
         self.written = version
 
     @contextlib.contextmanager
@@ -254,6 +263,8 @@ class Store:
                 ]
                 for month in months:
                     if month < edge:
+                        if self._integrity is not None:
+                            self._integrity.dropping(month)
                         self._engine.execute(schema.drop_month(month), shard)
                         dropped.add(month)
                         log.info("dropped the records of %d, past retention", month)
@@ -266,7 +277,12 @@ class Store:
         return sum(int(self._engine.fetch(schema.READ_COUNT, n)) for n in range(self.shards))
 
     def check(self) -> None:
-        """Run a real query; raises EngineError where no shard answers as it should."""
+        """Run a real query; raises EngineError where no shard answers as it should.
+
+        Raises DamageError where records are known to be missing or damaged.
+        """
+        if self._integrity is not None and (problem := self._integrity.problem):
+            raise DamageError(problem)
         for shard in range(self.shards):
             try:
                 if self._engine.fetch(schema.READ_VERSION, shard).strip().isdigit():

@@ -47,6 +47,21 @@ LIMIT_CODES: Final = frozenset({
 """Errors of a statement that needs more than one may have."""
 
 
+DAMAGE_CODES: Final = frozenset({
+    9,  # SIZES_OF_COLUMNS_DOESNT_MATCH
+    32,  # ATTEMPT_TO_READ_AFTER_EOF
+    33,  # CANNOT_READ_ALL_DATA
+    40,  # CHECKSUM_DOESNT_MATCH
+    107,  # FILE_DOESNT_EXIST
+    226,  # NO_FILE_IN_DATA_PART
+    228,  # BAD_SIZE_OF_FILE_IN_DATA_PART
+    246,  # CORRUPTED_DATA
+    271,  # CANNOT_DECOMPRESS
+    432,  # UNKNOWN_CODEC
+})  # fmt: skip
+"""Errors of a statement that read a damaged file."""
+
+
 def error_code(text: str) -> int:
     """ClickHouse's number of an error by its text; 0 where it names none."""
     number = text.removeprefix("Code: ").partition(",")[0].partition(".")[0]
@@ -119,6 +134,8 @@ class Engine(Protocol):
     """What an engine does. Every method may be called from any thread."""
 
     layout: Layout
+    damaged: set[str]
+    """The parts that a statement could not read, as far as they are in this process's folder."""
 
     def prepare(self, make: Callable[[Server], None]) -> None:
         """Call ``make`` for every server, now, or before it is used for the first time.

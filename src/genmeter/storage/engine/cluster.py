@@ -104,6 +104,7 @@ class ClickHouse:
             # Otherwise sequential consistency means nothing on newer servers.
             writing["insert_quorum_parallel"] = "0"
             writing["insert_quorum_timeout"] = str(int(timeout_s * 1000))
+        self.damaged: set[str] = set()  # servers look after their own
         self._cluster = cluster
         self._timeout_s = timeout_s
         self._make: Callable[[Server], None] | None = None

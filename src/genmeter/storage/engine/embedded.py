@@ -14,6 +14,8 @@ What was found about it, and what follows here:
 
 import contextlib
 import fcntl
+import logging
+import re
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -22,6 +24,7 @@ from typing import IO, Any, Final
 
 from genmeter.errors import EngineError, EngineLimitError, FolderBusyError, StartError
 from genmeter.storage.engine.base import (
+    DAMAGE_CODES,
     LIMIT_CODES,
     TABLE_SETTINGS,
     Layout,
@@ -32,6 +35,8 @@ from genmeter.storage.engine.base import (
 from genmeter.storage.engine.chdb import connect
 from genmeter.storage.sql.base import TABLE
 
+log = logging.getLogger(__name__)
+
 _INDEX_BYTES: Final = 64 * 2**20
 _LINES: Final = "TSVRaw"
 _VALUES: Final = "RawBLOB"  # a sixth less work than lines: values are copied and nothing else
@@ -39,6 +44,7 @@ _COUNTING: Final = ", max_threads_min_free_memory_per_thread = 0, max_block_size
 """By itself the engine uses a thread for each GB that is left, which is one here; and what is
 counted gains a tenth by larger blocks. What is streamed is mostly copied and gains by neither."""
 
+_PART_FOLDER: Final = re.compile(r"/(\d{6}_\d+_\d+_\d+(?:_\d+)?)(?![^/\s)'\"])", re.ASCII)
 _NOT_IN_PATHS: Final = "?&%#*{}[]'\"\\"
 
 
@@ -60,6 +66,7 @@ class Embedded:
             )
         folder.mkdir(parents=True, exist_ok=True)
         self._incoming = folder / "incoming.ndjson"
+        self.damaged: set[str] = set()
         self._inserting = threading.Lock()
         self._idle: deque[Any] = deque()
         memory = memory_mb * 2**20
@@ -94,8 +101,10 @@ class Embedded:
             self._anchor: Any = connect(self._address)
         except RuntimeError as error:
             self._lock.close()
+            log.debug("the engine cannot open its folder: %s", error)
             raise StartError(
-                f"the engine cannot open the data folder: {str(error).splitlines()[0]}"
+                f"the records in {folder} cannot be opened, files in it are missing or damaged; "
+                "restore a backup (--log-level debug shows the engine's own words)"
             ) from error
 
     def prepare(self, make: Callable[[Server], None]) -> None:
@@ -167,7 +176,7 @@ class Embedded:
     @contextlib.contextmanager
     def _handle(self) -> Iterator[Any]:
         """A handle for one statement; its errors become ours."""
-        with _our_errors():
+        with _our_errors(self.damaged):
             try:
                 handle = self._idle.pop()
             except IndexError:
@@ -181,12 +190,19 @@ class Embedded:
 
 
 @contextlib.contextmanager
-def _our_errors() -> Iterator[None]:
+def _our_errors(damaged: set[str] | None = None) -> Iterator[None]:
+    """Raise the engine's errors as ours, and note the part that could not be read in ``damaged``.
+
+    An error names the part by its folder.
+    """
     try:
         yield
     except RuntimeError as error:
-        exceeded = error_code(str(error)) in LIMIT_CODES
-        raise (EngineLimitError if exceeded else EngineError)(str(error)) from error
+        code = error_code(str(error))
+        part = _PART_FOLDER.search(str(error))
+        if damaged is not None and code in DAMAGE_CODES and part is not None:
+            damaged.add(part[1])
+        raise (EngineLimitError if code in LIMIT_CODES else EngineError)(str(error)) from error
 
 
 def _lock(path: Path) -> IO[bytes]:

@@ -34,6 +34,30 @@ READ_PARTS: Final = (
 """The months there are, and a number of each that changes when inserts and merges do anything."""
 
 
+READ_TABLE_FOLDER: Final = (
+    "SELECT arrayElement(data_paths, 1) FROM system.tables WHERE database = currentDatabase() "
+    f"AND name = '{TABLE}'"
+)
+"""Where the parts of the table are."""
+
+
+READ_ACTIVE: Final = (
+    "SELECT name, rows FROM system.parts WHERE database = currentDatabase() "
+    f"AND table = '{TABLE}' AND active AND rows > 0"
+)
+"""The parts that answers come from, each with its rows. A dropped month is empty ones at first."""
+
+
+def detach(part: str) -> str:
+    """Set a part aside: it stays on disk, and is in no answer."""
+    return f"ALTER TABLE {TABLE} DETACH PART {quote(part)}"
+
+
+def attach(part: str) -> str:
+    """Take a part that was set aside back into answers, under a new name."""
+    return f"ALTER TABLE {TABLE} ATTACH PART {quote(part)}"
+
+
 # Nobody waits for these scans, and queries need what is in the cache.
 _GENTLY: Final = "SETTINGS max_threads = 1, max_block_size = 8192, use_uncompressed_cache = 0"
 
@@ -91,6 +115,13 @@ def fingerprints(span: Span) -> str:
 def whole_rows(span: Span) -> str:
     """Records with their versions, as NDJSON that an insert takes."""
     return f"SELECT {_whole_row()} AS line FROM {TABLE} FINAL WHERE {span.condition()}"
+
+
+def read_part(part: str) -> str:
+    """The number of rows of a part, and a sum for which every byte of it is read."""
+    return (
+        f"SELECT count(), sum(cityHash64({_whole_row()})) FROM {TABLE} WHERE _part = {quote(part)}"
+    )
 
 
 def identities(span: Span) -> str:
