@@ -11,7 +11,7 @@ import shutil
 import struct
 import threading
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -57,7 +57,8 @@ class Integrity:
         self._problem = ""
         self._folder = Path()
         self._last = 0
-        self._dropped: set[int] = set()
+        self._dropping: set[int] = set()  # under way
+        self._dropped: set[int] = set()  # since the manifest began to be written anew
 
     def start(self) -> None:
         """Check all parts, once the tables are there. Raises StartError where records are lost."""
@@ -91,14 +92,24 @@ class Integrity:
                 raise EngineError(f"cannot note what was inserted: {error}") from error
             self._last = max(part.place[2] for part in parts)
 
-    def dropping(self, month: int) -> None:
-        """Note that a month is about to be dropped. Raises EngineError."""
+    @contextmanager
+    def dropping(self, month: int) -> Iterator[None]:
+        """To be held while a month is dropped: what is missing of it then was meant to go.
+
+        Raises EngineError where that cannot be noted.
+        """
         with self._lock:
             try:
                 self._manifest.dropping(month)
-                self._dropped.add(month)
             except OSError as error:
                 raise EngineError(f"cannot note that a month is dropped: {error}") from error
+            self._dropping.add(month)
+            self._dropped.add(month)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._dropping.discard(month)
 
     def look(self, clock_ms: int) -> None:
         """Compare again, and note what there is now, with the time."""
@@ -142,7 +153,7 @@ class Integrity:
         """Write the manifest anew: what there is, and what has changed while that was asked."""
         with self._lock:
             before = set(self._manifest.parts)
-            self._dropped.clear()
+            self._dropped &= self._dropping
         there = self._there()
         parts = [
             NotedPart(name, rows, *_looked_at(self._folder / name)) for name, rows in there.items()

@@ -263,14 +263,18 @@ class Store:
                 ]
                 for month in months:
                     if month < edge:
-                        if self._integrity is not None:
-                            self._integrity.dropping(month)
-                        self._engine.execute(schema.drop_month(month), shard)
+                        with self._dropping(month):
+                            self._engine.execute(schema.drop_month(month), shard)
                         dropped.add(month)
                         log.info("dropped the records of %d, past retention", month)
             except EngineError as error:
                 log.warning("records past retention stay on shard %d: %s", shard + 1, error)
         return sorted(dropped)
+
+    def _dropping(self, month: int) -> contextlib.AbstractContextManager[None]:
+        if self._integrity is None:
+            return contextlib.nullcontext()
+        return self._integrity.dropping(month)
 
     def count(self) -> int:
         """How many records the store holds, those sent again perhaps more than once."""
