@@ -27,6 +27,7 @@ DEFAULTS = {
     "engine_threads": 2,
     "stall_seconds": 60,
     "bots": None,
+    "accept_loss": False,
     "log_level": "info",
 }
 NO_ACCOUNTS_SERVER = {
@@ -92,6 +93,7 @@ SAMPLES = {
     "engine_threads": ("1", "3", 1),
     "stall_seconds": ("3600", "1", 3600),
     "bots": ("more.toml", "other.toml", ELEVEN.extended({"bots": {"flowmusic": {}}})),
+    "accept_loss": ("yes", "no", True),
     "log_level": ("debug", "error", "debug"),
     "clickhouse": (
         "https://a/b",

@@ -10,6 +10,7 @@ from genmeter.cli.options import settings_of
 from genmeter.clock import iso, now_ms
 from genmeter.config.load import load
 from genmeter.errors import BadRequestError
+from genmeter.storage.backup import verify_restored
 
 
 @click.group(short_help="Create, list and revoke tokens.")
@@ -67,4 +68,5 @@ def revoke(token_id: str, **flags: str | None) -> None:
 
 
 def _accounts(values: dict[str, Any]) -> Accounts:
+    verify_restored(values["data"])
     return Accounts.opened(values["accounts"], values["accounts_password"], values["data"])

@@ -293,8 +293,8 @@ SETTINGS: Final = (
         name="accept_loss",
         read=_switch,
         default="no",
-        metavar="yes|no",
-        commands=("serve",),
+        metavar="YES|NO",
+        commands=_SERVER,
         switch=True,
         help="Start although acknowledged records, or all tokens, are missing or damaged, and go "
         "on without them. For one start; do not leave it set.",

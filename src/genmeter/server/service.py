@@ -1,6 +1,7 @@
 """Opens the parts of the service in their order and closes them in reverse."""
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -16,12 +17,15 @@ from genmeter.ingest.writer import Writer
 from genmeter.model.bots import ELEVEN
 from genmeter.model.record import Row
 from genmeter.server.tasks import Task, Tasks
+from genmeter.storage.backup import verify_restored
 from genmeter.storage.engine.connect import connect
 from genmeter.storage.integrity import Integrity
 from genmeter.storage.manifest import MANIFEST, Manifest
 from genmeter.storage.retention import TrustedClock
 from genmeter.storage.shards import Shards
 from genmeter.storage.store import Store
+
+log = logging.getLogger(__name__)
 
 _EXPIRE_SECONDS = 3600.0
 _SETTLE_SECONDS = 2.0
@@ -49,6 +53,8 @@ class Service:
 
     def __enter__(self) -> Self:
         settings = self.settings
+        if verify_restored(settings.data):
+            log.info("the folder is a backup, and all its files are what was copied")
         with contextlib.ExitStack() as opening:
             self.accounts = accounts = Accounts.opened(
                 settings.accounts,

@@ -7,6 +7,7 @@ are in the folder are copied by SQLite's own backup.
 """
 
 import fcntl
+import hashlib
 import os
 import shutil
 import sqlite3
@@ -16,7 +17,11 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from genmeter.errors import GenmeterError
+from genmeter.errors import GenmeterError, StartError
+from genmeter.storage.manifest import MANIFEST, PART_NAME, Manifest, NotedPart, missing
+
+SUMS: Final = "SHA256SUMS"
+"""The checksums' name in a backup."""
 
 _LINK_SECONDS: Final = 45.0
 """Well within the minute for which replaced parts stay."""
@@ -32,18 +37,91 @@ def backup(data: Path, target: Path) -> int:
     """Copy the folder ``data`` to ``target``, which must not exist; returns the bytes in it.
 
     Restoring is serving the copy, or a copy of it. On the same file system the copy shares its
-    blocks with the original until one of the two goes. Raises GenmeterError.
+    blocks with the original until one of the two goes. Raises GenmeterError, also where records
+    are missing.
     """
     if target.exists():
         raise GenmeterError(f"{target} exists; name a folder that does not")
     with snapshot(data) as copy:
+        _check_parts(copy)
         try:
+            lines = [f"{_sum(copy / name)}  {name}\n" for name in _files(copy)]
+            (copy / SUMS).write_text("".join(lines), encoding="utf-8")
             target.parent.mkdir(parents=True, exist_ok=True)
+            moved = copy.stat().st_dev != target.parent.stat().st_dev
             shutil.move(copy, target)
         except OSError as error:
             raise GenmeterError(f"cannot copy to {target}: {error.strerror or error}") from error
     os.sync()
+    if moved and (faults := _differences(target)):
+        raise GenmeterError(f"{target} is not what was copied: {_named(faults)}")
     return sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
+
+
+def verify_restored(data: Path) -> bool:
+    """Check a backup that is to be used for the first time; whether ``data`` is one.
+
+    Its checksums go then, since its files are about to change. Raises StartError.
+    """
+    if not (data / SUMS).exists():
+        return False
+    try:
+        faults = _differences(data)
+        if faults:
+            raise StartError(
+                f"{data} is a damaged backup: {_named(faults)}; use another, or remove {SUMS} "
+                "from it to use it as it is"
+            )
+        (data / SUMS).unlink()
+    except OSError as error:
+        raise StartError(f"cannot check the backup {data}: {error}") from error
+    return True
+
+
+def _files(folder: Path) -> list[str]:
+    """The files of a backup, as texts that are relative to it."""
+    found = []
+    for path, folders, names in os.walk(folder):  # follows no links
+        folders.sort()
+        found += [str((Path(path) / name).relative_to(folder)) for name in sorted(names)]
+    return [name for name in found if name != SUMS]
+
+
+def _sum(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _differences(folder: Path) -> list[str]:
+    """The files of a backup that are not what their checksum says."""
+    faults = []
+    for line in (folder / SUMS).read_text(encoding="utf-8").splitlines():
+        sum_, _, name = line.partition("  ")
+        try:
+            if _sum(folder / name) != sum_:
+                faults.append(f"{name} was altered")
+        except FileNotFoundError:
+            faults.append(f"{name} is missing")
+    return faults
+
+
+def _named(faults: list[str]) -> str:
+    more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+    return ", ".join(faults[:3]) + more
+
+
+def _check_parts(copy: Path) -> None:
+    """Raise GenmeterError where a part is not in a copy that must be."""
+    there = [
+        NotedPart(folder.name, 0)
+        for folder in copy.glob("engine/store/*/*/*")
+        if PART_NAME.fullmatch(folder.name)
+    ]
+    if lost := missing(Manifest.opened(copy / MANIFEST).parts.values(), there):
+        raise GenmeterError(
+            f"acknowledged records are missing: {_named([part.name for part in lost])}; "
+            "what is there was not copied; see what the service's log or its start says"
+        )
 
 
 @contextmanager
@@ -75,6 +153,8 @@ def snapshot(data: Path) -> Iterator[Path]:
 
 def _copy(data: Path, copy: Path) -> None:
     try:
+        if (data / MANIFEST).exists():  # before the parts, so that none is in it that is not copied
+            shutil.copyfile(data / MANIFEST, copy / MANIFEST)
         started = time.monotonic()
         _link(data / "engine", copy / "engine")
         if time.monotonic() - started > _LINK_SECONDS:
