@@ -4,17 +4,12 @@ Passwords and tokens have no flag, since others can see flags; a file may hold o
 command comes by its values: :mod:`genmeter.config.load`.
 """
 
-import re
-import tomllib
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from genmeter.config import urls
-from genmeter.config.urls import IDENTIFIER, TOKEN, Secret
-from genmeter.model.bots import ELEVEN, Bots
+from genmeter.config import readers, urls
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,110 +51,6 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
         return self.variable if self.secret else self.flag
 
 
-_DIGITS: Final = re.compile(r"[0-9]{1,18}")
-
-
-def _integer(least: int, most: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if _DIGITS.fullmatch(text.strip()) and least <= int(text) <= most:
-            return int(text)
-        raise ValueError(f"an integer from {least} to {most}")
-
-    return read
-
-
-def _days(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 36_500:
-        raise ValueError("a number of days, more than 0 and at most 36500")
-    return value
-
-
-def _choice(*allowed: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text not in allowed:
-            raise ValueError(f"one of {', '.join(allowed)}")
-        return text
-
-    return read
-
-
-def _scopes(text: str) -> tuple[str, ...]:
-    scopes = tuple(part.strip() for part in text.split(","))
-    if not set(scopes) <= {"read", "write", "admin"}:
-        raise ValueError("one or more of read, write, admin, separated by commas")
-    return scopes
-
-
-def _text(text: str) -> str:
-    if not text.strip():
-        raise ValueError("a text that is not empty")
-    return text
-
-
-def _path(text: str) -> Path:
-    return Path(_text(text))
-
-
-def _identifier(text: str) -> str:
-    if not IDENTIFIER.fullmatch(text):
-        raise ValueError("letters, digits and _, no digit first")
-    return text
-
-
-def _file(text: str) -> Path:
-    try:
-        with Path(text).open("rb") as file:
-            file.read(1)
-    except (OSError, ValueError) as error:
-        raise ValueError("a file that can be read") from error
-    return Path(text)
-
-
-def _bots(text: str) -> Bots:
-    """The contract's bots and those of a TOML file."""
-    try:
-        document = tomllib.loads(Path(text).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"a TOML file that can be read ({error})") from error
-    try:
-        return ELEVEN.extended(document)
-    except ValueError as error:
-        raise ValueError(f"a file of bots without faults ({error})") from error
-
-
-def _password(text: str) -> Secret:
-    if not text or any(mark in text for mark in "\r\n\0"):
-        raise ValueError("one line that is not empty")
-    return Secret(text)
-
-
-def _password_file(text: str) -> Secret:
-    """The password in a file, without the line end behind it."""
-    try:
-        content = Path(text).read_bytes().decode()
-        return _password(content.removesuffix("\n").removesuffix("\r"))
-    except (OSError, ValueError) as error:
-        raise ValueError("a file with one line in it, the password, that can be read") from error
-
-
-def _token(text: str) -> Secret:
-    if not TOKEN.fullmatch(text):
-        raise ValueError("a token as token create prints it")
-    return Secret(text)
-
-
-def _token_file(text: str) -> Secret:
-    """The token in a file, without what is blank around it."""
-    try:
-        return _token(Path(text).read_bytes().decode().strip())
-    except (OSError, ValueError) as error:
-        raise ValueError("a file with a token in it that can be read") from error
-
-
 OR_IN_A_FILE: Final = ("clickhouse_password", "accounts_password", "token")
 """Secrets of which a second setting names a file."""
 
@@ -168,10 +59,23 @@ _TOKENS: Final = ("token create", "token list", "token revoke")
 _CLICKHOUSE: Final = ("serve", "migrate")
 _ACCOUNTS: Final = ("serve", *_TOKENS, "migrate")
 
+
+def _limit(name: str, default: str, what: str) -> Setting:
+    """A limit of the server, which 0 takes away."""
+    return Setting(
+        name=name,
+        read=readers.integer(0, 1_000_000_000),
+        default=default,
+        metavar="N",
+        commands=_SERVER,
+        help=f"{what}; 0: no limit.",
+    )
+
+
 SETTINGS: Final = (
     Setting(
         name="host",
-        read=_text,
+        read=readers.text,
         default="127.0.0.1",
         metavar="ADDRESS",
         commands=_SERVER,
@@ -179,7 +83,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="port",
-        read=_integer(0, 65_535),
+        read=readers.integer(0, 65_535),
         default="8000",
         metavar="PORT",
         commands=_SERVER,
@@ -187,7 +91,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="data",
-        read=_path,
+        read=readers.path,
         default="./genmeter-data",
         metavar="DIR",
         commands=(*_SERVER, *_TOKENS, "backup", "migrate"),
@@ -195,7 +99,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="from",
-        read=_path,
+        read=readers.path,
         default=None,
         metavar="DIR",
         commands=("migrate",),
@@ -203,7 +107,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="retention_days",
-        read=_integer(0, 36_500),
+        read=readers.integer(0, 36_500),
         default="92",
         metavar="DAYS",
         commands=_SERVER,
@@ -211,7 +115,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="queue_rows",
-        read=_integer(1, 10_000_000),
+        read=readers.integer(1, 10_000_000),
         default="100000",
         metavar="N",
         commands=_SERVER,
@@ -219,7 +123,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="readers",
-        read=_integer(1, 64),
+        read=readers.integer(1, 64),
         default="4",
         metavar="N",
         commands=_SERVER,
@@ -227,7 +131,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="query_days",
-        read=_integer(1, 36_500),
+        read=readers.integer(1, 36_500),
         default="400",
         metavar="N",
         commands=_SERVER,
@@ -235,7 +139,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="query_groups",
-        read=_integer(1, 1_000_000),
+        read=readers.integer(1, 1_000_000),
         default="10000",
         metavar="N",
         commands=_SERVER,
@@ -243,7 +147,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="query_seconds",
-        read=_integer(1, 3600),
+        read=readers.integer(1, 3600),
         default="30",
         metavar="N",
         commands=_SERVER,
@@ -251,7 +155,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="engine_memory_mb",
-        read=_integer(256, 1_048_576),
+        read=readers.integer(256, 1_048_576),
         default="1500",
         metavar="MB",
         commands=(*_SERVER, "migrate"),
@@ -259,7 +163,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="engine_threads",
-        read=_integer(1, 256),
+        read=readers.integer(1, 256),
         default="2",
         metavar="N",
         commands=(*_SERVER, "migrate"),
@@ -267,15 +171,65 @@ SETTINGS: Final = (
     ),
     Setting(
         name="stall_seconds",
-        read=_integer(1, 3600),
+        read=readers.integer(1, 3600),
         default="60",
         metavar="SECONDS",
         commands=_SERVER,
         help="Seconds after which a client that reads nothing is disconnected.",
     ),
     Setting(
+        name="request_records",
+        read=readers.integer(1, 10_000_000),
+        default="50000",
+        metavar="N",
+        commands=_SERVER,
+        help="Most records in one request.",
+    ),
+    Setting(
+        name="body_seconds",
+        read=readers.integer(1, 3600),
+        default="20",
+        metavar="SECONDS",
+        commands=_SERVER,
+        help="Seconds that a request's body may take, and one more for each 64 KiB of it.",
+    ),
+    Setting(
+        name="head_seconds",
+        read=readers.integer(1, 3600),
+        default="20",
+        metavar="SECONDS",
+        commands=_SERVER,
+        help="Seconds that a request's line and headers may take.",
+    ),
+    Setting(
+        name="idle_seconds",
+        read=readers.integer(1, 3600),
+        default="75",
+        metavar="SECONDS",
+        commands=_SERVER,
+        help="Seconds after which a connection without a request is closed.",
+    ),
+    _limit("connections", "1000", "Open connections; beyond that the longest idle one is closed"),
+    _limit(
+        "connections_per_address",
+        "250",
+        "Open connections of one client address, loopback excepted",
+    ),
+    _limit(
+        "failed_tokens", "60", "Wrong tokens a minute that an address may send before it gets 429"
+    ),
+    _limit("token_posts", "0", "Posts a second with one token"),
+    _limit("account_posts", "0", "Posts a second of one account"),
+    _limit("token_records", "0", "Records a second posted with one token"),
+    _limit("account_records", "0", "Records a second posted by one account"),
+    _limit("token_queries", "0", "Queries a second with one token"),
+    _limit("account_queries", "100", "Queries a second of one account"),
+    _limit(
+        "account_queries_at_once", "32", "Queries of one account that may wait or run at one time"
+    ),
+    Setting(
         name="bots",
-        read=_bots,
+        read=readers.bots,
         default="",
         metavar="FILE",
         commands=_SERVER,
@@ -283,7 +237,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="log_level",
-        read=_choice("debug", "info", "warning", "error"),
+        read=readers.choice("debug", "info", "warning", "error"),
         default="info",
         metavar="LEVEL",
         commands=_SERVER,
@@ -303,7 +257,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="clickhouse_cluster",
-        read=_identifier,
+        read=readers.identifier,
         default="",
         metavar="NAME",
         commands=_CLICKHOUSE,
@@ -312,7 +266,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="clickhouse_quorum",
-        read=_integer(0, 16),
+        read=readers.integer(0, 16),
         default="0",
         metavar="N",
         commands=_CLICKHOUSE,
@@ -321,7 +275,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="clickhouse_timeout_seconds",
-        read=_integer(1, 3600),
+        read=readers.integer(1, 3600),
         default="30",
         metavar="SECONDS",
         commands=_CLICKHOUSE,
@@ -330,7 +284,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="clickhouse_password",
-        read=_password,
+        read=readers.password,
         default="",
         metavar="TEXT",
         commands=_CLICKHOUSE,
@@ -341,7 +295,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="clickhouse_password_file",
-        read=_password_file,
+        read=readers.password_file,
         default="",
         metavar="FILE",
         commands=_CLICKHOUSE,
@@ -350,7 +304,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="clickhouse_ca_file",
-        read=_file,
+        read=readers.file,
         default="",
         metavar="FILE",
         commands=_CLICKHOUSE,
@@ -369,7 +323,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="accounts_password",
-        read=_password,
+        read=readers.password,
         default="",
         metavar="TEXT",
         commands=_ACCOUNTS,
@@ -380,7 +334,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="accounts_password_file",
-        read=_password_file,
+        read=readers.password_file,
         default="",
         metavar="FILE",
         commands=_ACCOUNTS,
@@ -398,7 +352,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="token",
-        read=_token,
+        read=readers.token,
         default="",
         metavar="TEXT",
         commands=("query",),
@@ -408,7 +362,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="token_file",
-        read=_token_file,
+        read=readers.token_file,
         default="",
         metavar="FILE",
         commands=("query",),
@@ -416,7 +370,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="days",
-        read=_integer(1, 3650),
+        read=readers.integer(1, 3650),
         default="90",
         metavar="DAYS",
         commands=("demo",),
@@ -424,7 +378,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="records",
-        read=_integer(1, 100_000_000),
+        read=readers.integer(1, 100_000_000),
         default="300000",
         metavar="N",
         commands=("demo",),
@@ -432,7 +386,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="seed",
-        read=_integer(0, 2**31),
+        read=readers.integer(0, 2**31),
         default="1",
         metavar="N",
         commands=("demo",),
@@ -440,7 +394,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="account",
-        read=_text,
+        read=readers.text,
         default=None,
         metavar="NAME",
         commands=("token create",),
@@ -448,7 +402,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="scope",
-        read=_scopes,
+        read=readers.scopes,
         default=None,
         metavar="SCOPE",
         commands=("token create",),
@@ -464,7 +418,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="expires",
-        read=_days,
+        read=readers.days,
         default="",
         metavar="DAYS",
         commands=("token create",),

@@ -13,6 +13,8 @@ import uvicorn
 from genmeter.config.load import ServerSettings
 from genmeter.errors import StartError
 from genmeter.server.app import create_app
+from genmeter.server.connections import ConnectionLimits, Connections
+from genmeter.server.protocol import protocol_class
 from genmeter.server.service import Service
 
 DRAIN_S: Final = 30
@@ -57,13 +59,21 @@ def address(listening: socket.socket) -> str:
 
 def configure(service: Service) -> uvicorn.Config:
     """How the web server runs an opened service."""
+    settings = service.settings
+    limits = ConnectionLimits(
+        most=settings.connections,
+        per_address=settings.connections_per_address,
+        head_seconds=settings.head_seconds,
+    )
     return uvicorn.Config(
         create_app(service),
+        http=protocol_class(Connections(limits)),
+        ws="none",  # its protocol would take the connection over, and the limits with it
         access_log=False,
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=DRAIN_S,
-        timeout_keep_alive=75,
+        timeout_keep_alive=settings.idle_seconds,
     )
 
 
