@@ -39,7 +39,9 @@ class StatsRoutes:
         writer: Writer,
         now_ms: Callable[[], int],
         stall_seconds: float,
+        request_records: int,
     ) -> None:
+        self._request_records = request_records
         self._authenticator = authenticator
         self._bodies = bodies
         self._store = store
@@ -79,6 +81,7 @@ class StatsRoutes:
                 now_ms=now_ms,
                 oldest_ms=self._store.oldest_ms(now_ms),
                 bots=self._store.bots,
+                most=self._request_records,
             )
             decoded = await aside(len(body), self._decode, body, lines, admission)
             del body

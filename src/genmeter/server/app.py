@@ -64,6 +64,7 @@ def create_app(service: Service) -> Starlette:
         writer=service.writer,
         now_ms=service.now_ms,
         stall_seconds=settings.stall_seconds,
+        request_records=settings.request_records,
     )
     queries = QueryRoutes(
         authenticator=authenticator,
