@@ -12,7 +12,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from genmeter.errors import AccountsError, EngineError, GenmeterError, UnauthorizedError, WriteError
+from genmeter.errors import (
+    AccountsError,
+    EngineError,
+    GenmeterError,
+    TooSlowError,
+    UnauthorizedError,
+    WriteError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +40,8 @@ async def genmeter_error(request: Request, error: Exception) -> Response:
     message = str(error)
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, TooSlowError):
+        headers["Connection"] = "close"
     if isinstance(error, UnauthorizedError):
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, AccountsError | EngineError | WriteError):

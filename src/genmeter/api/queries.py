@@ -21,7 +21,7 @@ from starlette.types import Send
 
 from genmeter import __version__
 from genmeter.api.authentication import Authenticator
-from genmeter.api.bodies import Bodies, aside
+from genmeter.api.bodies import INLINE_QUERY_BYTES, MAX_QUERY_BYTES, Bodies, aside
 from genmeter.api.responses import Streamed, disconnected, unchanged
 from genmeter.api.schemas import META, QUERY, ROWS
 from genmeter.errors import LimitError
@@ -142,8 +142,9 @@ class QueryRoutes:
     async def _asked(self, request: Request) -> _Asked:
         token = await self._authenticator.authenticate(request, "read")
         if request.method == "POST":
-            async with self._bodies.read(request) as body:
-                given = await aside(len(body), Parameters.of_json, body)
+            async with self._bodies.read(request, token.account, MAX_QUERY_BYTES) as body:
+                long = len(body) > INLINE_QUERY_BYTES
+                given = await aside(long, Parameters.of_json, body)
         else:
             given = Parameters.of_address(request.query_params.multi_items())
         now_ms = self._now_ms()

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from starlette.types import Send
 
 from genmeter.api.authentication import Authenticator
-from genmeter.api.bodies import Bodies, aside, is_lines
+from genmeter.api.bodies import INLINE_BYTES, Bodies, aside, is_lines
 from genmeter.api.responses import Streamed, json_response
 from genmeter.api.schemas import Recorded
 from genmeter.execution import stats_answer
@@ -73,7 +73,7 @@ class StatsRoutes:
     async def _record(self, request: Request) -> Response:
         token = await self._authenticator.authenticate(request, "write")
         lines = is_lines(request.headers.get("content-type", ""))
-        async with self._bodies.read(request) as body:
+        async with self._bodies.read(request, token.account) as body:
             now_ms = self._now_ms()
             admission = decode.Admission(
                 account=token.account,
@@ -83,7 +83,7 @@ class StatsRoutes:
                 bots=self._store.bots,
                 most=self._request_records,
             )
-            decoded = await aside(len(body), self._decode, body, lines, admission)
+            decoded = await aside(len(body) > INLINE_BYTES, self._decode, body, lines, admission)
             del body
             if decoded.rows:
                 await self._writer.submit(decoded.rows)

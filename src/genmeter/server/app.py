@@ -54,8 +54,8 @@ def _for_readers(app: ASGIApp) -> ASGIApp:
 def create_app(service: Service) -> Starlette:
     """The web application over an opened service."""
     authenticator = Authenticator(service.tokens, service.now_ms)
-    bodies = Bodies()
     settings = service.settings
+    bodies = Bodies(settings.body_seconds)
     stats = StatsRoutes(
         authenticator=authenticator,
         bodies=bodies,
