@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 REQUEST_ID: Final = "genmeter.request_id"
 ACCOUNT: Final = "genmeter.account"
+EXTRA_HEADERS: Final = "genmeter.headers"
+"""Headers that every response to the request has, errors too."""
 
 
 def error_response(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
@@ -150,6 +152,7 @@ class RequestLog:
                 message["headers"] = [
                     *message.get("headers", ()),
                     (b"x-request-id", request_id.encode()),
+                    *scope.get(EXTRA_HEADERS, ()),
                 ]
             elif message["type"] == "http.response.body" and not message.get("more_body"):
                 finished = True
