@@ -58,6 +58,7 @@ def settings(data: Path, **changes: Any) -> ServerSettings:
         "body_seconds": 20,
         "head_seconds": 20,
         "idle_seconds": 75,
+        "trusted_proxies": ("127.0.0.1/32", "::1/128"),
         "connections": 1_000,
         "connections_per_address": 250,
         "failed_tokens": 0,

@@ -1,6 +1,7 @@
 """What one connection may do: bytes and seconds of a head, connections, and how it is told."""
 
 import contextlib
+import resource
 import socket
 import time
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from genmeter.server import protocol
+from genmeter.server.connections import ConnectionLimits, Connections
 from genmeter.server.protocol import MAX_HEAD_BYTES
 from tests.server.raw import closed, connected, head, response
 from tests.support import Process, Running, running
@@ -239,6 +241,29 @@ def test_idle_connections_give_way_and_only_busy_ones_keep_others_out(own: Runni
         busy[0].sendall(b"{}       ")
         assert response(busy[0])[0] == 400
         assert own.client().http.get("/healthz").status_code == 200
+
+
+def test_a_service_opens_as_many_files_as_it_may(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, soft), hard))
+    try:
+        process = Process(tmp_path / "data")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with process:
+        limits = Path(f"/proc/{process.process.pid}/limits").read_text()
+        (line,) = (line for line in limits.splitlines() if line.startswith("Max open files"))
+        assert line.split()[3] == line.split()[4]
+
+
+def test_a_trusted_proxy_says_who_the_client_is_and_nobody_else_does() -> None:
+    limits = ConnectionLimits(
+        most=0, per_address=1, proxies=("10.0.0.0/8", "::1/128"), head_seconds=1
+    )
+    counted = Connections(limits)
+    for address, admitted in (("10.1.2.3", 3), ("::1", 3), ("192.0.2.1", 1), ("", 1)):
+        found = [counted.admit(object(), address) for _ in range(3)]  # type: ignore[arg-type]
+        assert found == [None] * admitted + [429] * (3 - admitted)
 
 
 def test_refused_connections_cannot_pile_up(own: Running, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     body_seconds: int
     head_seconds: int
     idle_seconds: int
+    trusted_proxies: tuple[str, ...]
     connections: int
     connections_per_address: int
     failed_tokens: int

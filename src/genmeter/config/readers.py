@@ -6,6 +6,7 @@ Each reader raises ValueError saying what the setting may be.
 import re
 import tomllib
 from collections.abc import Callable
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
 
@@ -66,6 +67,16 @@ def text(given: str) -> str:
 def path(given: str) -> Path:
     """A path, whether or not there is anything."""
     return Path(text(given))
+
+
+def networks(given: str) -> tuple[str, ...]:
+    """IP addresses and networks, separated by commas."""
+    try:
+        return tuple(str(ip_network(part.strip())) for part in given.split(","))
+    except ValueError as error:
+        raise ValueError(
+            "IP addresses or networks such as 10.0.0.0/8, separated by commas"
+        ) from error
 
 
 def identifier(text: str) -> str:

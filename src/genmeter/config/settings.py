@@ -209,11 +209,19 @@ SETTINGS: Final = (
         commands=_SERVER,
         help="Seconds after which a connection without a request is closed.",
     ),
+    Setting(
+        name="trusted_proxies",
+        read=readers.networks,
+        default="127.0.0.1,::1",
+        metavar="ADDRESSES",
+        commands=_SERVER,
+        help="Addresses and networks of proxies, whose X-Forwarded-For names the client.",
+    ),
     _limit("connections", "1000", "Open connections; beyond that the longest idle one is closed"),
     _limit(
         "connections_per_address",
         "250",
-        "Open connections of one client address, loopback excepted",
+        "Open connections of one client address, proxies excepted",
     ),
     _limit(
         "failed_tokens", "60", "Wrong tokens a minute that an address may send before it gets 429"

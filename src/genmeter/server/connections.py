@@ -5,25 +5,23 @@ When there are too many, the one that has been idle longest gives way to a new o
 very slow clients cannot keep others out.
 """
 
-from typing import Final, Protocol
+from collections.abc import Sequence
+from ipaddress import ip_address, ip_network
+from typing import Protocol
 
 import msgspec
-
-PROXIES: Final = frozenset({"127.0.0.1", "::1"})
-"""Addresses of reverse proxies: the clients behind them share the address, so it has no limit.
-
-The same addresses may name the client in ``X-Forwarded-For``.
-"""
 
 
 class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
     """``most`` connections in all, ``per_address`` from one address, 0 for no limit.
 
+    ``proxies`` are networks whose addresses have no limit: all clients of a proxy share its own.
     ``head_seconds`` is how long a request's line and headers may take.
     """
 
     most: int
     per_address: int
+    proxies: Sequence[str] = ()
     head_seconds: float
 
 
@@ -39,6 +37,7 @@ class Connections:
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.limits = limits
+        self._proxies = tuple(map(ip_network, limits.proxies))
         self.lingering = 0
         """Refused connections that are still open; they are not counted otherwise."""
         self._open = 0
@@ -56,7 +55,7 @@ class Connections:
         idle, and :meth:`forget` must be called when it ends.
         """
         ours = self._by_address.get(address, 0)
-        if 0 < self.limits.per_address <= ours and address not in PROXIES:
+        if 0 < self.limits.per_address <= ours and not self._is_proxy(address):
             return 429
         if 0 < self.limits.most <= self._open:
             longest = next(iter(self._idle), None)
@@ -68,6 +67,13 @@ class Connections:
         self._by_address[address] = ours + 1
         self._idle[connection] = None
         return None
+
+    def _is_proxy(self, address: str) -> bool:
+        try:
+            parsed = ip_address(address)
+        except ValueError:
+            return False
+        return any(parsed in network for network in self._proxies)
 
     def forget(self, connection: Closable, address: str) -> None:
         """A connection that was admitted has ended."""
