@@ -8,9 +8,11 @@
     ├── ForbiddenError               403           a valid token without the right
     ├── NotFoundError                404           there is no such thing
     ├── NotAcceptableError           406           no format that the client would take
+    ├── TooSlowError                 408           a body that does not arrive in time
     ├── TooLargeError                413           a body over the limit (R1)
     ├── UnsupportedMediaError        415           a content type or coding nobody asked for
     ├── LimitError                   422           a query past a limit; the message names it
+    ├── TooManyError                 429           more requests than a client may send
     ├── UnavailableError             503           the service cannot do it now; try again
     │   ├── EngineError                            the engine refused or failed a statement
     │   │   └── EngineLimitError                   it took more memory or time than it may
@@ -72,6 +74,12 @@ class NotFoundError(GenmeterError):
     status = 404
 
 
+class TooSlowError(GenmeterError):
+    """The body did not arrive in time."""
+
+    status = 408
+
+
 class TooLargeError(GenmeterError):
     """The body is over the limit, before or after decompression (R1)."""
 
@@ -94,6 +102,16 @@ class LimitError(GenmeterError):
     """A query past a limit of time, memory or size; the message names the limit."""
 
     status = 422
+
+
+class TooManyError(GenmeterError):
+    """More requests than a client may send; ``retry_after`` says when it may again."""
+
+    status = 429
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class UnavailableError(GenmeterError):

@@ -12,12 +12,13 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genmeter.api.bodies import MAX_BODY_BYTES, Budget, decompress, is_lines, receive
+from genmeter.api.bodies import LEAST_RATE, MAX_BODY_BYTES, Budget, decompress, is_lines, receive
 from genmeter.errors import (
     BadRequestError,
     GenmeterError,
     QueueFullError,
     TooLargeError,
+    TooSlowError,
     UnsupportedMediaError,
 )
 
@@ -74,8 +75,8 @@ class Stream:
 
 
 def received(stream: Stream, declared: str | None = None, budget: Budget | None = None) -> bytes:
-    with (budget or Budget()).claim() as take:
-        return asyncio.run(receive(aiter(stream), declared, take))
+    with (budget or Budget()).claim("acme") as take:
+        return asyncio.run(receive(aiter(stream), declared, take, seconds=20))
 
 
 def test_r1_a_body_is_all_of_its_chunks() -> None:
@@ -108,30 +109,62 @@ def test_r1_only_what_comes_counts_not_what_was_declared(declared: str) -> None:
 
 
 def test_r1_bytes_are_claimed_before_they_are_kept() -> None:
-    budget = Budget(5)
+    budget = Budget(5, 5)
     with pytest.raises(QueueFullError):
         received(Stream(b"abc", b"def"), budget=budget)
     assert received(Stream(b"ab", b"cde"), budget=budget) == b"abcde"
 
 
 def test_r7_a_budget_has_its_bytes_back_after_each_claim() -> None:
-    budget = Budget(10)
-    with budget.claim() as first:
+    budget = Budget(10, 10)
+    with budget.claim("acme") as first:
         first(4)
-        with budget.claim() as second:
+        with budget.claim("acme") as second:
             second(6)
             second(0)
             with pytest.raises(QueueFullError) as caught:
                 first(1)
             assert (caught.value.status, caught.value.retry_after) == (503, 1)
         first(6)
-        with budget.claim() as third, pytest.raises(QueueFullError):
+        with budget.claim("acme") as third, pytest.raises(QueueFullError):
             third(1)
-    failed = budget.claim()
+    failed = budget.claim("acme")
     failed.__enter__()(10)
     assert failed.__exit__(ValueError, None, None) is not True
-    with budget.claim() as last:
+    with budget.claim("acme") as last:
         last(10)
+
+
+def test_one_account_never_holds_more_than_half_of_the_budget() -> None:
+    budget = Budget(10)
+    with budget.claim("acme") as mine, budget.claim("acme") as more:
+        mine(3)
+        more(2)
+        with pytest.raises(QueueFullError, match="of this account"):
+            more(1)
+        with budget.claim("other") as theirs, budget.claim("third") as third:
+            theirs(5)
+            with pytest.raises(QueueFullError, match="too many large requests at one time"):
+                third(1)
+    with budget.claim("acme") as last:
+        last(5)
+
+
+def test_a_body_has_its_seconds_and_one_more_for_each_64_kib() -> None:
+    async def trickle(*chunks: bytes) -> AsyncIterator[bytes]:
+        for chunk in chunks:
+            await asyncio.sleep(0.15)
+            yield chunk
+
+    async def read(*chunks: bytes, seconds: float) -> bytes:
+        return await receive(trickle(*chunks), None, lambda _: None, seconds=seconds)
+
+    assert asyncio.run(read(b"ab", b"c", seconds=5)) == b"abc"
+    with pytest.raises(TooSlowError, match=r"it may take 0\.2 seconds") as caught:
+        asyncio.run(read(b"ab", b"c", seconds=0.2))
+    assert caught.value.status == 408
+    large = bytes(2 * LEAST_RATE)
+    assert asyncio.run(read(large, b"c", b"d", seconds=0.2)) == large + b"cd"
 
 
 @pytest.mark.parametrize("coding", ["", "identity", "Identity", " identity "])

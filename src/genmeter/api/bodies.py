@@ -19,6 +19,7 @@ from genmeter.errors import (
     BadRequestError,
     QueueFullError,
     TooLargeError,
+    TooSlowError,
     UnsupportedMediaError,
 )
 
@@ -30,6 +31,15 @@ INLINE_BYTES: Final = 64 * 2**10
 """A body up to this size is worked on at once; a larger one on a thread, so that other requests go
 on meanwhile."""
 
+LEAST_RATE: Final = 64 * 2**10
+"""Bytes a second that a long body must keep up with."""
+
+MAX_QUERY_BYTES: Final = 64 * 2**10
+"""Most bytes of a body that holds no records: a query, or a token to create."""
+
+INLINE_QUERY_BYTES: Final = 4 * 2**10
+"""A query up to this size is parsed at once; 64 KiB can take 10 ms."""
+
 _MAX_ZSTD_WINDOW: Final = 8 * 2**20
 # A zstd block of four bytes can stand for 128 KiB: this much input makes 8 MiB at the most.
 _ZSTD_STEP: Final = 256
@@ -40,15 +50,17 @@ T = TypeVar("T")
 
 
 class Budget:
-    """Bounds the bytes of all bodies that are in hand at one time."""
+    """Bounds the bytes of all bodies that are in hand at one time, and those of one account."""
 
-    def __init__(self, most: int = 4 * MAX_BODY_BYTES) -> None:
+    def __init__(self, most: int = 4 * MAX_BODY_BYTES, most_of_one: int | None = None) -> None:
         self._most = most
+        self._most_of_one = most // 2 if most_of_one is None else most_of_one
         self._used = 0
+        self._used_by: dict[str, int] = {}
 
     @contextlib.contextmanager
-    def claim(self) -> Iterator[Callable[[int], None]]:
-        """A function that takes so many more bytes, all given back at the end.
+    def claim(self, account: str) -> Iterator[Callable[[int], None]]:
+        """A function that takes so many more bytes for ``account``, all given back at the end.
 
         It raises QueueFullError where there is no room for them.
         """
@@ -56,33 +68,50 @@ class Budget:
 
         def take(size: int) -> None:
             nonlocal taken
+            used = self._used_by.get(account, 0) + size
             if self._used + size > self._most:
                 raise QueueFullError("too many large requests at one time; send it again later")
+            if used > self._most_of_one:
+                raise QueueFullError(
+                    "too many large requests of this account at one time; send it again later"
+                )
             self._used += size
+            self._used_by[account] = used
             taken += size
 
         try:
             yield take
         finally:
             self._used -= taken
+            left = self._used_by.get(account, 0) - taken
+            if left:
+                self._used_by[account] = left
+            else:
+                self._used_by.pop(account, None)
 
 
 class Bodies:
-    """Reads the bodies of all routes within one budget."""
+    """Reads the bodies of all routes within one budget.
 
-    def __init__(self) -> None:
+    A body may take ``seconds``, and one more for each ``LEAST_RATE`` bytes of it.
+    """
+
+    def __init__(self, seconds: float = 20) -> None:
         self._budget = Budget()
+        self._seconds = seconds
 
     @contextlib.asynccontextmanager
-    async def read(self, request: Request, most: int = MAX_BODY_BYTES) -> AsyncIterator[bytes]:
+    async def read(
+        self, request: Request, account: str, most: int = MAX_BODY_BYTES
+    ) -> AsyncIterator[bytes]:
         """The plain body of ``request``, at most ``most`` bytes; claimed until the block ends.
 
-        Raises TooLargeError, QueueFullError where no room is left for it, BadRequestError or
-        UnsupportedMediaError where its content coding cannot be undone.
+        Raises TooLargeError, TooSlowError, QueueFullError where no room is left for it,
+        BadRequestError or UnsupportedMediaError where its content coding cannot be undone.
         """
-        with self._budget.claim() as take:
+        with self._budget.claim(account) as take:
             declared = request.headers.get("content-length")
-            body = await receive(request.stream(), declared, take, most)
+            body = await receive(request.stream(), declared, take, most, seconds=self._seconds)
             plain = await _plain(body, request.headers.get("content-encoding", ""), most)
             take(max(0, len(plain) - len(body)))
             del body
@@ -100,9 +129,9 @@ async def _plain(body: bytes, coding: str, most: int) -> bytes:
     return await asyncio.to_thread(decompress, body, coding, most)
 
 
-async def aside(size: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """The result of ``function``, on a thread where ``size`` bytes make it take long."""
-    if size > INLINE_BYTES:
+async def aside(long: bool, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The result of ``function``, on a thread if it takes ``long``."""
+    if long:
         return await asyncio.to_thread(function, *args, **kwargs)
     return function(*args, **kwargs)
 
@@ -123,18 +152,33 @@ async def receive(
     declared: str | None,
     take: Callable[[int], None],
     most: int = MAX_BODY_BYTES,
+    *,
+    seconds: float,
 ) -> bytes:
-    """The body as it was sent, claimed by ``take``. ``declared`` is its Content-Length."""
+    """The body as it was sent, claimed by ``take``. ``declared`` is its Content-Length.
+
+    Raises TooSlowError where it takes ``seconds`` and one more for each ``LEAST_RATE`` bytes.
+    """
     if declared is not None and declared.isascii() and declared.isdigit() and int(declared) > most:
         raise _too_large(most)
     chunks = []
     size = 0
-    async for chunk in stream:
-        size += len(chunk)
-        if size > most:
-            raise _too_large(most)
-        take(len(chunk))
-        chunks.append(chunk)
+    began = asyncio.get_running_loop().time()
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            async for chunk in stream:
+                size += len(chunk)
+                if size > most:
+                    raise _too_large(most)
+                take(len(chunk))
+                chunks.append(chunk)
+                if size > LEAST_RATE:
+                    limit.reschedule(began + seconds + size / LEAST_RATE)
+    except TimeoutError as error:
+        raise TooSlowError(
+            f"the body is too slow; it may take {seconds:g} seconds, and one more for each "
+            f"{LEAST_RATE} bytes"
+        ) from error
     return b"".join(chunks)
 
 

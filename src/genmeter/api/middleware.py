@@ -12,12 +12,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from genmeter.errors import AccountsError, EngineError, GenmeterError, UnauthorizedError, WriteError
+from genmeter.errors import (
+    AccountsError,
+    EngineError,
+    GenmeterError,
+    TooSlowError,
+    UnauthorizedError,
+    WriteError,
+)
 
 log = logging.getLogger(__name__)
 
 REQUEST_ID: Final = "genmeter.request_id"
 ACCOUNT: Final = "genmeter.account"
+EXTRA_HEADERS: Final = "genmeter.headers"
+"""Headers that every response to the request has, errors too."""
 
 
 def error_response(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
@@ -33,6 +42,8 @@ async def genmeter_error(request: Request, error: Exception) -> Response:
     message = str(error)
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, TooSlowError):
+        headers["Connection"] = "close"
     if isinstance(error, UnauthorizedError):
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, AccountsError | EngineError | WriteError):
@@ -141,6 +152,7 @@ class RequestLog:
                 message["headers"] = [
                     *message.get("headers", ()),
                     (b"x-request-id", request_id.encode()),
+                    *scope.get(EXTRA_HEADERS, ()),
                 ]
             elif message["type"] == "http.response.body" and not message.get("more_body"):
                 finished = True

@@ -41,12 +41,19 @@ _REFUSALS: Final = {
     "404": "Not found",
     "406": "Accept names no available format",
     "405": "The route does not support the method; see Allow",
-    "413": "The body is over 16 MiB",
+    "408": "The body did not arrive in time",
+    "413": "The body is over 16 MiB (64 KiB for a query or a token), or has too many records",
+    "414": "The URL is too long",
     "415": "The content type or content encoding is not supported",
     "422": "A limit is exceeded; the message names it",
+    "429": "More requests than the client may send; see Retry-After and RateLimit",
+    "431": "The URL and the headers are over 64 KiB",
     "500": "Internal error; the log has the request id",
     "503": "Unavailable; see Retry-After",
 }
+
+_EVERYWHERE: Final = ("414", "429", "431", "500")
+"""Statuses that every request may get, whatever it asks for."""
 
 
 def routes(description: dict[str, Any]) -> list[Route]:
@@ -184,6 +191,7 @@ def _paths(bots: Bots) -> dict[str, Any]:
                     "400",
                     "401",
                     "403",
+                    "408",
                     "413",
                     "415",
                     "503",
@@ -280,7 +288,7 @@ def _tokens() -> dict[str, Any]:
                 },
                 "responses": {
                     "201": _response("The token", _ref("TokenMade")),
-                    **_refused("400", "401", "403", "413", "503"),
+                    **_refused("400", "401", "403", "408", "413", "503"),
                 },
             },
         },
@@ -319,7 +327,7 @@ def _queries(bots: Bots) -> dict[str, Any]:
                 "operationId": f"post{name}",
                 "summary": f"{text}; parameters as JSON",
                 "requestBody": body,
-                "responses": answered | _responses(schema, "The response", "413", "415"),
+                "responses": answered | _responses(schema, "The response", "408", "413", "415"),
             },
         }
 
@@ -386,7 +394,8 @@ def _responses(schema: str, text: str, *refusals: str) -> dict[str, Any]:
 
 
 def _refused(*statuses: str) -> dict[str, Any]:
-    return {status: _response(_REFUSALS[status], _ref("Problem")) for status in (*statuses, "500")}
+    statuses = (*statuses, *_EVERYWHERE)
+    return {status: _response(_REFUSALS[status], _ref("Problem")) for status in sorted(statuses)}
 
 
 def _response(text: str, schema: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import hashlib
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Generator
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -21,7 +22,8 @@ from starlette.types import Send
 
 from genmeter import __version__
 from genmeter.api.authentication import Authenticator
-from genmeter.api.bodies import Bodies, aside
+from genmeter.api.bodies import INLINE_QUERY_BYTES, MAX_QUERY_BYTES, Bodies, aside
+from genmeter.api.limits import Limits
 from genmeter.api.responses import Streamed, disconnected, unchanged
 from genmeter.api.schemas import META, QUERY, ROWS
 from genmeter.errors import LimitError
@@ -63,6 +65,7 @@ class QueryRoutes:
         shards: Shards,
         pool: QueryPool,
         now_ms: Callable[[], int],
+        clients: Limits,
         limits: QueryLimits,
         retention_days: int,
         stall_seconds: float,
@@ -76,6 +79,7 @@ class QueryRoutes:
         self._pager = Pager(shards)
         self._pool = pool
         self._now_ms = now_ms
+        self._clients = clients
         self._limits = limits
         self._stall_seconds = stall_seconds
 
@@ -116,7 +120,8 @@ class QueryRoutes:
             lines = self._pager.rows(wanted, format_.line_format, asked.run)
             return render.rows(wanted, lines, format_)
 
-        response = _Rows(self._pool, pieces, format_, self._stall_seconds)
+        running = self._clients.running(asked.asking.account)
+        response = _Rows(self._pool, pieces, format_, running, self._stall_seconds)
         response.stop = lambda: self._stop(asked.run)
         response.headers["ETag"] = tag
         response.described = lambda listed: (
@@ -141,9 +146,11 @@ class QueryRoutes:
 
     async def _asked(self, request: Request) -> _Asked:
         token = await self._authenticator.authenticate(request, "read")
+        self._clients.query(request, token)
         if request.method == "POST":
-            async with self._bodies.read(request) as body:
-                given = await aside(len(body), Parameters.of_json, body)
+            async with self._bodies.read(request, token.account, MAX_QUERY_BYTES) as body:
+                long = len(body) > INLINE_QUERY_BYTES
+                given = await aside(long, Parameters.of_json, body)
         else:
             given = Parameters.of_address(request.query_params.multi_items())
         now_ms = self._now_ms()
@@ -177,6 +184,11 @@ class QueryRoutes:
 
         Its statements are ended in the engine then, and when the client goes away.
         """
+        with self._clients.running(asked.asking.account):
+            return await self._watched(request, asked, function)
+
+    async def _watched(self, request: Request, asked: _Asked, function: Callable[[], T]) -> T:
+        """The result of ``function``, which is ended when it takes too long or the client goes."""
         started = asyncio.Event()
         work = asyncio.ensure_future(self._pool.run(function, started.set))
         gone = asyncio.ensure_future(disconnected(request.receive))
@@ -217,9 +229,11 @@ class _Rows(Streamed):
         pool: QueryPool,
         make: Callable[[], Generator[bytes, None, render.Listed]],
         format_: Format,
+        running: AbstractContextManager[None],
         stall_seconds: float,
     ) -> None:
         super().__init__(format_.media_type, stall_seconds)
+        self._running = running
         self._pool = pool
         self._make = make
 
@@ -227,7 +241,10 @@ class _Rows(Streamed):
         """Send it all."""
         read = False
         try:
-            async with self._pool.spooled(self._make) as (spool, listed):
+            async with contextlib.AsyncExitStack() as stack:
+                with self._running:
+                    reading = self._pool.spooled(self._make)
+                    spool, listed = await stack.enter_async_context(reading)
                 read = True
                 self.headers.update(self.described(listed))
                 await self.send_all(send, spool.size, spool.pieces())

@@ -4,6 +4,7 @@ Bytes in, bytes out. No SQL and no rule of the contract lives here.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, AsyncExitStack
 from typing import Final
 
 from starlette.requests import Request
@@ -12,7 +13,8 @@ from starlette.routing import Route
 from starlette.types import Send
 
 from genmeter.api.authentication import Authenticator
-from genmeter.api.bodies import Bodies, aside, is_lines
+from genmeter.api.bodies import INLINE_BYTES, Bodies, aside, is_lines
+from genmeter.api.limits import Limits
 from genmeter.api.responses import Streamed, json_response
 from genmeter.api.schemas import Recorded
 from genmeter.execution import stats_answer
@@ -39,7 +41,11 @@ class StatsRoutes:
         writer: Writer,
         now_ms: Callable[[], int],
         stall_seconds: float,
+        request_records: int,
+        limits: Limits,
     ) -> None:
+        self._limits = limits
+        self._request_records = request_records
         self._authenticator = authenticator
         self._bodies = bodies
         self._store = store
@@ -58,6 +64,7 @@ class StatsRoutes:
 
     async def _ask(self, request: Request) -> Response:
         token = await self._authenticator.authenticate(request, "read")
+        self._limits.query(request, token)
         now_ms = self._now_ms()
         query = stats.parse(
             request.query_params.multi_items(),
@@ -66,12 +73,14 @@ class StatsRoutes:
             now_ms=now_ms,
             bots=self._store.bots,
         )
-        return _Answer(self._pool, self._store, query, now_ms, self._stall_seconds)
+        running = self._limits.running(token.account)
+        return _Answer(self._pool, self._store, query, now_ms, running, self._stall_seconds)
 
     async def _record(self, request: Request) -> Response:
         token = await self._authenticator.authenticate(request, "write")
+        self._limits.post(request, token)
         lines = is_lines(request.headers.get("content-type", ""))
-        async with self._bodies.read(request) as body:
+        async with self._bodies.read(request, token.account) as body:
             now_ms = self._now_ms()
             admission = decode.Admission(
                 account=token.account,
@@ -79,9 +88,11 @@ class StatsRoutes:
                 now_ms=now_ms,
                 oldest_ms=self._store.oldest_ms(now_ms),
                 bots=self._store.bots,
+                most=self._request_records,
             )
-            decoded = await aside(len(body), self._decode, body, lines, admission)
+            decoded = await aside(len(body) > INLINE_BYTES, self._decode, body, lines, admission)
             del body
+            self._limits.records(request, token, len(decoded.rows) + decoded.rejected_total)
             if decoded.rows:
                 await self._writer.submit(decoded.rows)
         result = Recorded(
@@ -104,9 +115,11 @@ class _Answer(Streamed):
         store: Store,
         query: StatsQuery,
         now_ms: int,
+        running: AbstractContextManager[None],
         stall_seconds: float,
     ) -> None:
         super().__init__("application/json", stall_seconds)
+        self._running = running
         self._pool = pool
         self._store = store
         self._query = query
@@ -115,5 +128,7 @@ class _Answer(Streamed):
     async def send(self, send: Send) -> None:
         """Send it all."""
         answered = stats_answer.answer(self._pool, self._store, self._query, self._now_ms)
-        async with answered as body:
+        async with AsyncExitStack() as stack:
+            with self._running:
+                body = await stack.enter_async_context(answered)
             await self.send_all(send, body.size, body.pieces)

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from genmeter.api.authentication import Authenticator
-from genmeter.api.bodies import Bodies
+from genmeter.api.bodies import MAX_QUERY_BYTES, Bodies
 from genmeter.api.responses import json_response
 from genmeter.api.schemas import AccountView, TokenList, TokenMade, TokenView, TokenWanted
 from genmeter.auth.accounts import Accounts, Token
@@ -18,7 +18,6 @@ from genmeter.clock import iso
 from genmeter.errors import BadRequestError, NotFoundError
 
 _NO_STORE: Final = {"Cache-Control": "no-store"}
-_MOST_BYTES: Final = 64 * 2**10
 
 
 class TokenRoutes:
@@ -53,17 +52,17 @@ class TokenRoutes:
         )
 
     async def _tokens(self, request: Request) -> Response:
-        await self._authenticator.authenticate(request, "admin")
+        token = await self._authenticator.authenticate(request, "admin")
         if request.method == "POST":
-            return await self._create(request)
+            return await self._create(request, token.account)
         tokens = await asyncio.to_thread(self._accounts.tokens)
         now_ms = self._now_ms()
         return json_response(
             TokenList([TokenView(**_view(token, now_ms)) for token in tokens]), headers=_NO_STORE
         )
 
-    async def _create(self, request: Request) -> Response:
-        wanted = await self._wanted(request)
+    async def _create(self, request: Request, account: str) -> Response:
+        wanted = await self._wanted(request, account)
         now_ms = self._now_ms()
         text, token = await asyncio.to_thread(
             self._accounts.create,
@@ -85,8 +84,8 @@ class TokenRoutes:
         revoked = next(token for token in tokens if token.id == token_id)
         return json_response(TokenView(**_view(revoked, now_ms)), headers=_NO_STORE)
 
-    async def _wanted(self, request: Request) -> TokenWanted:
-        async with self._bodies.read(request, _MOST_BYTES) as body:
+    async def _wanted(self, request: Request, account: str) -> TokenWanted:
+        async with self._bodies.read(request, account, MAX_QUERY_BYTES) as body:
             try:
                 return msgspec.json.decode(body, type=TokenWanted)
             except ValueError as error:

@@ -42,6 +42,7 @@ class Tokens:
         self._wait_s = wait_s
         self._clock = clock
         self._asked: dict[str, tuple[float, asyncio.Future[Token | None]]] = {}
+        self._known: set[str] = set()
         self._threads = ThreadPoolExecutor(_THREADS, "tokens")
 
     def __enter__(self) -> "Tokens":
@@ -62,15 +63,27 @@ class Tokens:
             asking.cancel()  # one that has not begun never will; others that wait have waited, too
         if asking.cancelled():
             raise AccountsError("the accounts database does not answer in time")
-        return asking.result()
+        token = asking.result()
+        if token is not None:
+            self._known.add(key)
+        return token
+
+    def known(self, text: str) -> bool:
+        """Whether this is a token that was found before and has not been forgotten."""
+        return hash_of(text) in self._known
+
+    def forget(self, text: str) -> None:
+        """A token is not valid any more."""
+        self._known.discard(hash_of(text))
 
     async def check(self) -> None:
         """Look up a token that there is not; AccountsError where nobody can say so."""
         await self.find("")
 
     def _ask(self, key: str, text: str) -> asyncio.Future[Token | None]:
+        self._asked.pop(key, None)
         if len(self._asked) >= _MOST:  # a flood of wrong tokens must not fill the memory
-            self._asked.clear()
+            del self._asked[next(iter(self._asked))]
         asking = asyncio.get_running_loop().run_in_executor(self._threads, self._find, text)
         asking.add_done_callback(_seen)
         self._asked[key] = (self._clock() + self._seconds, asking)

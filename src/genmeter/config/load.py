@@ -37,6 +37,21 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     engine_memory_mb: int
     engine_threads: int
     stall_seconds: int
+    request_records: int
+    body_seconds: int
+    head_seconds: int
+    idle_seconds: int
+    trusted_proxies: tuple[str, ...]
+    connections: int
+    connections_per_address: int
+    failed_tokens: int
+    token_posts: int
+    account_posts: int
+    token_records: int
+    account_records: int
+    token_queries: int
+    account_queries: int
+    account_queries_at_once: int
     log_level: str
     accept_loss: bool = False
     bots: Bots | None = None

@@ -4,17 +4,12 @@ Passwords and tokens have no flag, since others can see flags; a file may hold o
 command comes by its values: :mod:`genmeter.config.load`.
 """
 
-import re
-import tomllib
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from genmeter.config import urls
-from genmeter.config.urls import IDENTIFIER, TOKEN, Secret
-from genmeter.model.bots import ELEVEN, Bots
+from genmeter.config import readers, urls
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,8 +17,8 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
 
     ``defaults`` are of commands that have their own; without one a setting must be given.
     ``needs`` names the setting without which it means nothing. A ``switch`` has a flag without a
-    value. A fault repeats the text unless
-    ``confidential``, which is for what may hold a password. What is ``secret`` has no flag.
+    value. A fault repeats the text unless ``confidential``, which is for what may hold a password.
+    What is ``secret`` has no flag.
     """
 
     name: str
@@ -58,116 +53,6 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
         return self.variable if self.secret else self.flag
 
 
-_DIGITS: Final = re.compile(r"[0-9]{1,18}")
-
-
-def _integer(least: int, most: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if _DIGITS.fullmatch(text.strip()) and least <= int(text) <= most:
-            return int(text)
-        raise ValueError(f"an integer from {least} to {most}")
-
-    return read
-
-
-def _days(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 36_500:
-        raise ValueError("a number of days, more than 0 and at most 36500")
-    return value
-
-
-def _switch(text: str) -> bool:
-    if text not in ("yes", "no"):
-        raise ValueError("yes or no")
-    return text == "yes"
-
-
-def _choice(*allowed: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text not in allowed:
-            raise ValueError(f"one of {', '.join(allowed)}")
-        return text
-
-    return read
-
-
-def _scopes(text: str) -> tuple[str, ...]:
-    scopes = tuple(part.strip() for part in text.split(","))
-    if not set(scopes) <= {"read", "write", "admin"}:
-        raise ValueError("one or more of read, write, admin, separated by commas")
-    return scopes
-
-
-def _text(text: str) -> str:
-    if not text.strip():
-        raise ValueError("a text that is not empty")
-    return text
-
-
-def _path(text: str) -> Path:
-    return Path(_text(text))
-
-
-def _identifier(text: str) -> str:
-    if not IDENTIFIER.fullmatch(text):
-        raise ValueError("letters, digits and _, no digit first")
-    return text
-
-
-def _file(text: str) -> Path:
-    try:
-        with Path(text).open("rb") as file:
-            file.read(1)
-    except (OSError, ValueError) as error:
-        raise ValueError("a file that can be read") from error
-    return Path(text)
-
-
-def _bots(text: str) -> Bots:
-    """The contract's bots and those of a TOML file."""
-    try:
-        document = tomllib.loads(Path(text).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"a TOML file that can be read ({error})") from error
-    try:
-        return ELEVEN.extended(document)
-    except ValueError as error:
-        raise ValueError(f"a file of bots without faults ({error})") from error
-
-
-def _password(text: str) -> Secret:
-    if not text or any(mark in text for mark in "\r\n\0"):
-        raise ValueError("one line that is not empty")
-    return Secret(text)
-
-
-def _password_file(text: str) -> Secret:
-    """The password in a file, without the line end behind it."""
-    try:
-        content = Path(text).read_bytes().decode()
-        return _password(content.removesuffix("\n").removesuffix("\r"))
-    except (OSError, ValueError) as error:
-        raise ValueError("a file with one line in it, the password, that can be read") from error
-
-
-def _token(text: str) -> Secret:
-    if not TOKEN.fullmatch(text):
-        raise ValueError("a token as token create prints it")
-    return Secret(text)
-
-
-def _token_file(text: str) -> Secret:
-    """The token in a file, without what is blank around it."""
-    try:
-        return _token(Path(text).read_bytes().decode().strip())
-    except (OSError, ValueError) as error:
-        raise ValueError("a file with a token in it that can be read") from error
-
-
 OR_IN_A_FILE: Final = ("clickhouse_password", "accounts_password", "token")
 """Secrets of which a second setting names a file."""
 
@@ -176,10 +61,23 @@ _TOKENS: Final = ("token create", "token list", "token revoke")
 _CLICKHOUSE: Final = ("serve", "migrate")
 _ACCOUNTS: Final = ("serve", *_TOKENS, "migrate")
 
+
+def _limit(name: str, default: str, what: str) -> Setting:
+    """A limit of the server, which 0 takes away."""
+    return Setting(
+        name=name,
+        read=readers.integer(0, 1_000_000_000),
+        default=default,
+        metavar="N",
+        commands=_SERVER,
+        help=f"{what}; 0: no limit.",
+    )
+
+
 SETTINGS: Final = (
     Setting(
         name="host",
-        read=_text,
+        read=readers.text,
         default="127.0.0.1",
         metavar="ADDRESS",
         commands=_SERVER,
@@ -187,7 +85,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="port",
-        read=_integer(0, 65_535),
+        read=readers.integer(0, 65_535),
         default="8000",
         metavar="PORT",
         commands=_SERVER,
@@ -195,7 +93,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="data",
-        read=_path,
+        read=readers.path,
         default="./genmeter-data",
         metavar="DIR",
         commands=(*_SERVER, *_TOKENS, "backup", "migrate"),
@@ -203,7 +101,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="from",
-        read=_path,
+        read=readers.path,
         default=None,
         metavar="DIR",
         commands=("migrate",),
@@ -211,7 +109,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="retention_days",
-        read=_integer(0, 36_500),
+        read=readers.integer(0, 36_500),
         default="92",
         metavar="DAYS",
         commands=_SERVER,
@@ -219,7 +117,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="queue_rows",
-        read=_integer(1, 10_000_000),
+        read=readers.integer(1, 10_000_000),
         default="100000",
         metavar="N",
         commands=_SERVER,
@@ -227,7 +125,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="readers",
-        read=_integer(1, 64),
+        read=readers.integer(1, 64),
         default="4",
         metavar="N",
         commands=_SERVER,
@@ -235,7 +133,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="query_days",
-        read=_integer(1, 36_500),
+        read=readers.integer(1, 36_500),
         default="400",
         metavar="N",
         commands=_SERVER,
@@ -243,7 +141,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="query_groups",
-        read=_integer(1, 1_000_000),
+        read=readers.integer(1, 1_000_000),
         default="10000",
         metavar="N",
         commands=_SERVER,
@@ -251,7 +149,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="query_seconds",
-        read=_integer(1, 3600),
+        read=readers.integer(1, 3600),
         default="30",
         metavar="N",
         commands=_SERVER,
@@ -259,7 +157,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="engine_memory_mb",
-        read=_integer(256, 1_048_576),
+        read=readers.integer(256, 1_048_576),
         default="1500",
         metavar="MB",
         commands=(*_SERVER, "migrate"),
@@ -267,7 +165,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="engine_threads",
-        read=_integer(1, 256),
+        read=readers.integer(1, 256),
         default="2",
         metavar="N",
         commands=(*_SERVER, "migrate"),
@@ -275,15 +173,73 @@ SETTINGS: Final = (
     ),
     Setting(
         name="stall_seconds",
-        read=_integer(1, 3600),
+        read=readers.integer(1, 3600),
         default="60",
         metavar="SECONDS",
         commands=_SERVER,
         help="Seconds after which a client that reads nothing is disconnected.",
     ),
     Setting(
+        name="request_records",
+        read=readers.integer(1, 10_000_000),
+        default="50000",
+        metavar="N",
+        commands=_SERVER,
+        help="Most records in one request.",
+    ),
+    Setting(
+        name="body_seconds",
+        read=readers.integer(1, 3600),
+        default="20",
+        metavar="SECONDS",
+        commands=_SERVER,
+        help="Seconds that a request's body may take, and one more for each 64 KiB of it.",
+    ),
+    Setting(
+        name="head_seconds",
+        read=readers.integer(1, 3600),
+        default="20",
+        metavar="SECONDS",
+        commands=_SERVER,
+        help="Seconds that a request's line and headers may take.",
+    ),
+    Setting(
+        name="idle_seconds",
+        read=readers.integer(1, 3600),
+        default="75",
+        metavar="SECONDS",
+        commands=_SERVER,
+        help="Seconds after which a connection without a request is closed.",
+    ),
+    Setting(
+        name="trusted_proxies",
+        read=readers.networks,
+        default="127.0.0.1,::1",
+        metavar="ADDRESSES",
+        commands=_SERVER,
+        help="Addresses and networks of proxies, whose X-Forwarded-For names the client.",
+    ),
+    _limit("connections", "1000", "Open connections; beyond that the longest idle one is closed"),
+    _limit(
+        "connections_per_address",
+        "250",
+        "Open connections of one client address, proxies excepted",
+    ),
+    _limit(
+        "failed_tokens", "60", "Wrong tokens a minute that an address may send before it gets 429"
+    ),
+    _limit("token_posts", "0", "Posts a second with one token"),
+    _limit("account_posts", "0", "Posts a second of one account"),
+    _limit("token_records", "0", "Records a second posted with one token"),
+    _limit("account_records", "0", "Records a second posted by one account"),
+    _limit("token_queries", "0", "Queries a second with one token"),
+    _limit("account_queries", "100", "Queries a second of one account"),
+    _limit(
+        "account_queries_at_once", "32", "Queries of one account that may wait or run at one time"
+    ),
+    Setting(
         name="bots",
-        read=_bots,
+        read=readers.bots,
         default="",
         metavar="FILE",
         commands=_SERVER,
@@ -291,7 +247,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="accept_loss",
-        read=_switch,
+        read=readers.switch,
         default="no",
         metavar="YES|NO",
         commands=_SERVER,
@@ -301,7 +257,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="log_level",
-        read=_choice("debug", "info", "warning", "error"),
+        read=readers.choice("debug", "info", "warning", "error"),
         default="info",
         metavar="LEVEL",
         commands=_SERVER,
@@ -321,7 +277,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="clickhouse_cluster",
-        read=_identifier,
+        read=readers.identifier,
         default="",
         metavar="NAME",
         commands=_CLICKHOUSE,
@@ -330,7 +286,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="clickhouse_quorum",
-        read=_integer(0, 16),
+        read=readers.integer(0, 16),
         default="0",
         metavar="N",
         commands=_CLICKHOUSE,
@@ -339,7 +295,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="clickhouse_timeout_seconds",
-        read=_integer(1, 3600),
+        read=readers.integer(1, 3600),
         default="30",
         metavar="SECONDS",
         commands=_CLICKHOUSE,
@@ -348,7 +304,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="clickhouse_password",
-        read=_password,
+        read=readers.password,
         default="",
         metavar="TEXT",
         commands=_CLICKHOUSE,
@@ -359,7 +315,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="clickhouse_password_file",
-        read=_password_file,
+        read=readers.password_file,
         default="",
         metavar="FILE",
         commands=_CLICKHOUSE,
@@ -368,7 +324,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="clickhouse_ca_file",
-        read=_file,
+        read=readers.file,
         default="",
         metavar="FILE",
         commands=_CLICKHOUSE,
@@ -387,7 +343,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="accounts_password",
-        read=_password,
+        read=readers.password,
         default="",
         metavar="TEXT",
         commands=_ACCOUNTS,
@@ -398,7 +354,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="accounts_password_file",
-        read=_password_file,
+        read=readers.password_file,
         default="",
         metavar="FILE",
         commands=_ACCOUNTS,
@@ -416,7 +372,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="token",
-        read=_token,
+        read=readers.token,
         default="",
         metavar="TEXT",
         commands=("query",),
@@ -426,7 +382,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="token_file",
-        read=_token_file,
+        read=readers.token_file,
         default="",
         metavar="FILE",
         commands=("query",),
@@ -434,7 +390,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="days",
-        read=_integer(1, 3650),
+        read=readers.integer(1, 3650),
         default="90",
         metavar="DAYS",
         commands=("demo",),
@@ -442,7 +398,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="records",
-        read=_integer(1, 100_000_000),
+        read=readers.integer(1, 100_000_000),
         default="300000",
         metavar="N",
         commands=("demo",),
@@ -450,7 +406,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="seed",
-        read=_integer(0, 2**31),
+        read=readers.integer(0, 2**31),
         default="1",
         metavar="N",
         commands=("demo",),
@@ -458,7 +414,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="account",
-        read=_text,
+        read=readers.text,
         default=None,
         metavar="NAME",
         commands=("token create",),
@@ -466,7 +422,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="scope",
-        read=_scopes,
+        read=readers.scopes,
         default=None,
         metavar="SCOPE",
         commands=("token create",),
@@ -482,7 +438,7 @@ SETTINGS: Final = (
     ),
     Setting(
         name="expires",
-        read=_days,
+        read=readers.days,
         default="",
         metavar="DAYS",
         commands=("token create",),

@@ -7,14 +7,15 @@ typed structure; only a record that fails it is looked at again, to name everyth
 import itertools
 import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 
 from genmeter.clock import iso, to_ms
-from genmeter.errors import BadRequestError
+from genmeter.errors import BadRequestError, TooLargeError
+from genmeter.ingest import split
 from genmeter.model.bots import ELEVEN, Bots
 from genmeter.model.fields import FIELDS, MAX_TEXT_BYTES
 from genmeter.model.record import (
@@ -51,7 +52,8 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
     """What bounds the records of one request.
 
     ``account`` is the token's own, ``any_account`` says whether it may record for others,
-    ``now_ms`` the time of the request and ``oldest_ms`` the edge of retention (0: none).
+    ``now_ms`` the time of the request and ``oldest_ms`` the edge of retention (0: none). ``most``
+    is how many records there may be (0: any number).
     """
 
     account: str
@@ -59,10 +61,10 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
     now_ms: int
     oldest_ms: int
     bots: Bots = ELEVEN
+    most: int = 0
 
 
 _decode_record: Final = msgspec.json.Decoder(Record).decode
-_decode_array: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ISO: Final = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d([.,]\d+)?)?([Zz]|[+-]\d\d(:?[0-5]\d)?)", re.ASCII
@@ -96,6 +98,7 @@ _all_texts: Final[Callable[[Row], str]] = _compiled(
 )
 _FIELDS: Final = Record.__struct_encode_fields__
 _MAX_NAMED_FIELDS: Final = 5
+_MAX_EXPLAINED_BYTES: Final = 64 * 2**10
 _JSON_TYPES: Final = {str: "a text", bool: "a boolean", float: "a fraction", list: "an array",
                       dict: "an object", type(None): "null", int: "an integer"}  # fmt: skip
 
@@ -106,14 +109,20 @@ def decode(
     """The rows and rejections of a body: NDJSON if ``lines``, else one JSON object or an array.
 
     ``new_jobid(timestamp_ms, account, bot)`` names records that came without a job id.
-    Raises BadRequestError where the body cannot be read at all, or holds no record.
+    Raises BadRequestError where the body cannot be read at all, or holds no record, TooLargeError
+    where it holds more than are admitted.
     """
     decoded = Decoded(rows=[], rejected=[])
+    most = admission.most or len(body) + 1
     index = -1
-    for index, raw in enumerate(_split_lines(body) if lines else _split_json(body)):
+    for index, raw in enumerate(split.lines(body) if lines else split.document(body)):
+        if index >= most:
+            raise TooLargeError(
+                f"the body holds more than {most} records; send it in several requests"
+            )
         try:
             decoded.rows.append(_row(_decode_record(raw), admission, new_jobid))
-        except (ValueError, _Refusal) as error:
+        except (ValueError, RecursionError, _Refusal) as error:
             decoded.rejected_total += 1
             if decoded.rejected_total <= MAX_NAMED_REJECTIONS:
                 text = (
@@ -129,24 +138,6 @@ def decode(
 
 class _Refusal(Exception):  # noqa: N818  # not an error of the service: a verdict on one record
     """Why one record is not taken."""
-
-
-def _split_lines(body: bytes) -> Iterator[bytes]:
-    """The records of an NDJSON body; blank lines are none."""
-    return (line for line in body.split(b"\n") if line.strip())
-
-
-def _split_json(body: bytes) -> Iterable[bytes | msgspec.Raw]:
-    try:
-        if body.lstrip()[:1] == b"[":
-            return _decode_array(body)
-        msgspec.json.decode(body)
-    except (ValueError, RecursionError) as error:
-        raise BadRequestError(
-            f"the body is not JSON: {error}; send an object, an array of objects, "
-            "or one object a line as application/x-ndjson"
-        ) from error
-    return (body,)
 
 
 def _row(record: Record, admission: Admission, new_jobid: Callable[[int, str, str], str]) -> Row:
@@ -209,12 +200,20 @@ def _text_fault(name: str, text: str | None) -> str | None:
     return None
 
 
-def _explain(raw: bytes | msgspec.Raw, error: ValueError, bots: Bots) -> str:
-    """Everything that keeps a record from being decoded, not only the first thing."""
+def _explain(raw: bytes | msgspec.Raw, error: Exception, bots: Bots) -> str:
+    """Everything that keeps a record from being decoded, not only the first thing.
+
+    Only the first thing where it is so large that looking at all of it would take much memory.
+    """
     try:
+        if memoryview(raw).nbytes > _MAX_EXPLAINED_BYTES:
+            raise error
         record = msgspec.json.decode(raw)
-    except (ValueError, RecursionError):
-        return f"not JSON: {error}"
+    except RecursionError:
+        return "it is nested too deeply; the values of a record are texts and numbers"
+    except ValueError:
+        invalid = isinstance(error, msgspec.ValidationError)
+        return str(error) if invalid else f"not JSON: {error}"
     if not isinstance(record, dict):
         return f"a record is a JSON object, not {_JSON_TYPES[type(record)]}"
     faults = [f"{name} is required" for name in _REQUIRED if record.get(name) in (None, "")]

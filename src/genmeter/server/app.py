@@ -11,6 +11,7 @@ from genmeter.api import openapi
 from genmeter.api.authentication import Authenticator
 from genmeter.api.bodies import Bodies
 from genmeter.api.health import HealthRoutes
+from genmeter.api.limits import Limits
 from genmeter.api.live import LiveRoutes
 from genmeter.api.middleware import (
     CatchAll,
@@ -44,6 +45,8 @@ def _for_readers(app: ASGIApp) -> ASGIApp:
             "Genmeter-Rows",
             "Genmeter-SHA256",
             "Link",
+            "RateLimit",
+            "RateLimit-Policy",
             "Retry-After",
             "X-Request-Id",
         ],
@@ -53,9 +56,10 @@ def _for_readers(app: ASGIApp) -> ASGIApp:
 
 def create_app(service: Service) -> Starlette:
     """The web application over an opened service."""
-    authenticator = Authenticator(service.tokens, service.now_ms)
-    bodies = Bodies()
     settings = service.settings
+    limits = Limits(settings)
+    authenticator = Authenticator(service.tokens, service.now_ms, limits)
+    bodies = Bodies(settings.body_seconds)
     stats = StatsRoutes(
         authenticator=authenticator,
         bodies=bodies,
@@ -64,6 +68,8 @@ def create_app(service: Service) -> Starlette:
         writer=service.writer,
         now_ms=service.now_ms,
         stall_seconds=settings.stall_seconds,
+        request_records=settings.request_records,
+        limits=limits,
     )
     queries = QueryRoutes(
         authenticator=authenticator,
@@ -72,6 +78,7 @@ def create_app(service: Service) -> Starlette:
         shards=service.shards,
         pool=service.pool,
         now_ms=service.now_ms,
+        clients=limits,
         limits=QueryLimits(
             days=settings.query_days,
             groups=settings.query_groups,

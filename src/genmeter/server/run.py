@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ import uvicorn
 from genmeter.config.load import ServerSettings
 from genmeter.errors import StartError
 from genmeter.server.app import create_app
+from genmeter.server.connections import ConnectionLimits, Connections
+from genmeter.server.protocol import protocol_class
 from genmeter.server.service import Service
 
 DRAIN_S: Final = 30
@@ -57,14 +60,34 @@ def address(listening: socket.socket) -> str:
 
 def configure(service: Service) -> uvicorn.Config:
     """How the web server runs an opened service."""
+    settings = service.settings
+    limits = ConnectionLimits(
+        most=settings.connections,
+        per_address=settings.connections_per_address,
+        proxies=settings.trusted_proxies,
+        head_seconds=settings.head_seconds,
+    )
     return uvicorn.Config(
         create_app(service),
+        http=protocol_class(Connections(limits)),
+        ws="none",  # its protocol would take the connection over, and the limits with it
         access_log=False,
         log_config=None,
         server_header=False,
+        forwarded_allow_ips=list(settings.trusted_proxies),
         timeout_graceful_shutdown=DRAIN_S,
-        timeout_keep_alive=75,
+        timeout_keep_alive=settings.idle_seconds,
     )
+
+
+def allow_files() -> None:
+    """Let the process open as many files as it may, for connections and the engine's tables.
+
+    The usual soft limit of 1,024 protects programs that use ``select``; this one does not.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # macOS has a lower limit than it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def run(
@@ -75,6 +98,7 @@ def run(
     ``ready(service, address, stop)`` is called once the service answers, on a thread of its own;
     ``stop`` ends the service. Raises StartError where it cannot run as set.
     """
+    allow_files()
     with listen(settings.host, settings.port) as listening, Service(settings) as service:
         config = configure(service)
         server = _Server(config)
