@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from zstandard import ZstdDecompressor
 
+from genmeter.auth.accounts import Token
 from genmeter.clock import now_ms
 from genmeter.execution import feed
 from tests.support import NOON_MS, Client, Process, Running, job, new_token
@@ -189,13 +190,37 @@ def test_a_silent_stream_says_that_it_is_alive(
         assert next(line for line in lines if line.startswith(":")) == ": nothing new"
 
 
-def test_a_revoked_token_hears_no_more(service: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("genmeter.api.live.HEARTBEAT_S", 0.05)
+def test_a_revoked_token_ends_its_stream_before_the_first_heartbeat(service: Running) -> None:
     text, token = service.service.accounts.create("revoked", ("read",), now_ms=NOON_MS)
     with listening(service.holder(text)) as reader:
         service.service.accounts.revoke(token.id, now_ms=NOON_MS)
         with pytest.raises(EOFError):
-            reader.until(1)
+            reader.step()  # a heartbeat would return
+
+
+def test_streams_of_one_token_share_its_look_ups(
+    service: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up: list[str] = []
+    find = service.service.tokens._find
+
+    def counted(text: str) -> Token | None:
+        looked_up.append(text)
+        return find(text)
+
+    monkeypatch.setattr(service.service.tokens, "_find", counted)
+    text, token = service.service.accounts.create("many", ("read",), now_ms=NOON_MS)
+    started = time.monotonic()
+    with contextlib.ExitStack() as streams:
+        readers = [streams.enter_context(listening(service.holder(text))) for _ in range(20)]
+        while len(looked_up) < 5:
+            time.sleep(0.05)
+        service.service.accounts.revoke(token.id, now_ms=NOON_MS)
+        for reader in readers:
+            with pytest.raises(EOFError):
+                reader.step()
+    # A look-up serves all streams for half a second.
+    assert len(looked_up) <= (time.monotonic() - started) / 0.5 + 1
 
 
 class Silent:
