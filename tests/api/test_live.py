@@ -154,6 +154,8 @@ def test_only_the_bots_that_were_asked_for(client: Client) -> None:
         ({"bot": "nobody"}, None, 400, "bot must be all, or one or more of midjourney"),
         ({}, "yesterday", 400, "Last-Event-ID must be the id of an event"),
         ({}, f"{2**70}-1", 400, "Last-Event-ID must be the id of an event"),
+        ({}, f"1-{2**64}", 400, "Last-Event-ID must be the id of an event"),
+        ({}, "1" * 5000 + "-1", 400, "Last-Event-ID must be the id of an event"),
     ],
 )
 def test_refusals(
@@ -168,6 +170,16 @@ def test_refusals(
 def test_without_the_right_to_read_there_is_nothing_to_hear(service: Running) -> None:
     assert service.holder(None).http.get(PATH).status_code == 401
     assert service.client(("write",)).http.get(PATH).status_code == 403
+
+
+def test_head_returns_the_headers_at_once(client: Client) -> None:
+    response = client.http.head(PATH, timeout=10)
+    assert (response.status_code, response.content) == (200, b"")
+    with client.http.stream("GET", PATH) as stream:
+        for name in ("content-type", "cache-control", "x-accel-buffering"):
+            assert response.headers[name] == stream.headers[name]
+    assert "content-length" not in response.headers
+    assert client.http.head(PATH, params={"bot": "nobody"}).status_code == 400
 
 
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])

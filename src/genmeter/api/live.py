@@ -18,6 +18,12 @@ from genmeter.model.bots import Bots
 from genmeter.model.record import ACCOUNT_NAME, ACCOUNT_RULE
 from genmeter.query.parameters import Parameters, quoted
 
+_MEDIA_TYPE: Final = "text/event-stream"
+_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",  # a proxy must not buffer events
+}
+
 _CHECK_TOKEN_S: Final = 0.4
 """How often a stream checks its token, in seconds.
 
@@ -51,6 +57,10 @@ class LiveRoutes:
         account, bots = _asked(request, token, self._bots)
         last_id = request.headers.get("last-event-id")
         after = parse_event_id(last_id) if last_id else None
+        if request.method == "HEAD":
+            response = Response(headers=_HEADERS, media_type=_MEDIA_TYPE)
+            del response.headers["Content-Length"]  # a stream has none
+            return response
 
         async def still_allowed() -> None:
             await self._authenticator.authenticate(request, "read")
@@ -91,9 +101,8 @@ class _Stream(Streamed):
         still_allowed: Callable[[], Awaitable[None]],
         stall_seconds: float,
     ) -> None:
-        super().__init__("text/event-stream", stall_seconds)
-        self.headers["cache-control"] = "no-store"
-        self.headers["x-accel-buffering"] = "no"  # a proxy must not gather them
+        super().__init__(_MEDIA_TYPE, stall_seconds)
+        self.headers.update(_HEADERS)
         self._events = events
         self._still_allowed = still_allowed
 
