@@ -12,7 +12,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from genmeter.errors import AccountsError, EngineError, GenmeterError, UnauthorizedError, WriteError
+from genmeter.errors import (
+    AccountsError,
+    EngineError,
+    GenmeterError,
+    SpoolFullError,
+    UnauthorizedError,
+    WriteError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +42,7 @@ async def genmeter_error(request: Request, error: Exception) -> Response:
         headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, UnauthorizedError):
         headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, AccountsError | EngineError | WriteError):
+    if isinstance(error, AccountsError | EngineError | WriteError | SpoolFullError):
         request_id = request.scope[REQUEST_ID]
         log.error("a request failed", extra={"request": request_id, "detail": _causes(error)})
         if isinstance(error, EngineError):  # its own words are not for clients
