@@ -255,6 +255,31 @@ def test_the_format_is_named_or_accepted(client: Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", BOTH)
+@pytest.mark.parametrize(
+    ("account", "named"),
+    [
+        ("日本", "filename=\"genmeter-__-{}\"; filename*=UTF-8''genmeter-%E6%97%A5%E6%9C%AC-{}"),
+        ('a"; x="', "filename=\"genmeter-a___x__-{}\"; filename*=UTF-8''genmeter-a_%3B%20x%3D_-{}"),
+        ("a\r\nX: y", "filename=\"genmeter-a__X__y-{}\"; filename*=UTF-8''genmeter-a__X%3A%20y-{}"),
+        ("../etc", "filename=\"genmeter-.._etc-{}\"; filename*=UTF-8''genmeter-.._etc-{}"),
+        ("ops@a.example", 'filename="genmeter-ops@a.example-{}"'),
+    ],
+)
+def test_a_file_is_named_safely_whatever_the_account(
+    admin: Client, path: str, account: str, named: str
+) -> None:
+    rest = f"{path.rpartition('/')[2]}-2026-02-12-2026-02-13.csv"
+    for response in (
+        admin.http.get(path, params={"format": "csv", "account": account}),
+        admin.http.post(path, json={"format": "csv", "account": [account]}),
+    ):
+        assert response.status_code == 200, response.text
+        found = response.headers["content-disposition"]
+        assert found == f"attachment; {named.replace('{}', rest)}"
+        assert "x" not in response.headers
+
+
+@pytest.mark.parametrize("path", BOTH)
 def test_the_length_is_told_where_nothing_is_compressed(client: Client, path: str) -> None:
     client.record(*(job(NOON_MS - n) for n in range(50)))
     for name in FORMATS:
