@@ -1,5 +1,7 @@
 """Questions about figures and rows that are refused, and answers that need not be sent again."""
 
+import base64
+import json
 from typing import Final
 
 import httpx2
@@ -312,6 +314,22 @@ def test_a_cursor_belongs_to_its_question_and_its_account(service: Running, clie
         assert fault.startswith("cursor")
     stranger = service.client()
     assert faults(stranger.http.get(ROWS, params=whole))[0].startswith("cursor")
+
+
+def test_a_cursor_with_another_range_is_refused(client: Client) -> None:
+    client.record(*(job(NOON_MS - n) for n in range(5)))
+    question: Given = {"limit": 2, "last": "1h"}
+    cursor = client.http.get(ROWS, params=question).json()["next_cursor"]
+    signed = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+    signature, content = signed[:16], json.loads(signed[16:])
+    digest, start_ms, end_ms, last = content
+    for start, end in ((0, end_ms), (start_ms - 1, end_ms), (-(10**17), 10**17)):
+        changed = json.dumps([digest, start, end, last], separators=(",", ":")).encode()
+        old = json.dumps([1, *content], separators=(",", ":")).encode()  # before they were signed
+        for forged in (signature + changed, bytes(16) + changed, changed, old, signed[:16]):
+            text = base64.urlsafe_b64encode(forged).decode().rstrip("=")
+            (fault,) = faults(client.http.get(ROWS, params=question | {"cursor": text}))
+            assert fault.startswith("cursor must be the next_cursor of a page")
 
 
 # Asking again

@@ -64,6 +64,7 @@ class QueryRoutes:
         pool: QueryPool,
         now_ms: Callable[[], int],
         limits: QueryLimits,
+        cursor_key: bytes,
         retention_days: int,
         stall_seconds: float,
     ) -> None:
@@ -77,6 +78,7 @@ class QueryRoutes:
         self._pool = pool
         self._now_ms = now_ms
         self._limits = limits
+        self._cursor_key = cursor_key
         self._stall_seconds = stall_seconds
 
     def routes(self) -> list[Route]:
@@ -155,6 +157,7 @@ class QueryRoutes:
             any_account=token.is_admin,
             now_ms=now_ms,
             most_days=self._limits.days,
+            cursor_key=self._cursor_key,
             bots=self._store.bots,
         )
         run = Run(

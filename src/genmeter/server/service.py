@@ -42,6 +42,7 @@ class Service:
                 settings.accounts, settings.accounts_password, settings.data
             )
             opening.callback(accounts.close)
+            self.cursor_key = accounts.cursor_key()
             self.tokens = opening.enter_context(Tokens(accounts.find))
             self.engine = engine = connect(settings)
             opening.callback(engine.close)
