@@ -3,12 +3,15 @@
 import itertools
 import json
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from genmeter.auth.accounts import Accounts
 from tests.support import Client, running
 
 pytestmark = pytest.mark.own_engine
@@ -25,7 +28,12 @@ EXAMPLES: Final = [
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """Somebody of an account with the manual's records."""
-    with running(tmp_path_factory.mktemp("manual") / "data") as service:
+    data = tmp_path_factory.mktemp("manual") / "data"
+    Accounts.in_folder(data).close()
+    with closing(sqlite3.connect(data / "accounts.sqlite3")) as connection:
+        connection.execute("UPDATE signing_keys SET key = ?", ("0" * 64,))  # that of the manual
+        connection.commit()
+    with running(data) as service:
         client = service.client(account="acme")
         records = next(block for kind, block in BLOCKS if kind == "ndjson")
         answer = client.send(records.encode(), Content_Type="application/x-ndjson")

@@ -18,7 +18,8 @@
     │   │   └── EngineLimitError                   it took more memory or time than it may
     │   ├── AccountsError                          the accounts database does not answer
     │   ├── WriteError                             the INSERT that held these records failed (R5)
-    │   └── QueueFullError                         the writer's queue has no room (R7)
+    │   ├── QueueFullError                         the writer's queue has no room (R7)
+    │   └── SpoolFullError                         the disk has no room to buffer a response
     ├── NoAnswerError                              on the client's side: the service is not there
     ├── BrokenAnswerError                          the same: an answer is not what was sent
     └── StartError                         exit 2  the service cannot start as it was told to
@@ -143,6 +144,12 @@ class WriteError(UnavailableError):
 
 class QueueFullError(UnavailableError):
     """The writer's queue has no room; nothing of the request was stored (R7)."""
+
+
+class SpoolFullError(UnavailableError):
+    """The disk has no room to buffer a response."""
+
+    retry_after = 10
 
 
 class NoAnswerError(GenmeterError):

@@ -122,6 +122,27 @@ def test_an_answer_whose_rows_cannot_be_kept_is_broken_off(
         client.ask(bot="google-flow")
 
 
+@pytest.mark.parametrize("path", ["/v2/account/stats", "/v2/account/stats/rows"])
+def test_a_full_disk_under_a_response_is_503_and_in_the_log(
+    service: Running,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    path: str,
+) -> None:
+    client = service.client()
+    client.record(job())
+    monkeypatch.setattr("genmeter.execution.spool.MEMORY_BYTES", 0)
+    monkeypatch.setattr(
+        "genmeter.execution.spool.tempfile.TemporaryFile",
+        lambda **_: Path("/dev/full").open("r+b", buffering=0),  # noqa: SIM115  # the spool closes it
+    )
+    response = client.http.get(path, params={"bot": "google-flow"})
+    assert response.status_code == 503
+    assert int(response.headers["retry-after"]) > 0
+    assert response.json()["error"].startswith("the server's disk has no room")
+    assert any("No space left" in str(vars(line)) for line in caplog.records)
+
+
 def test_the_log_has_a_line_for_each_request_and_never_a_token(tmp_path: Path) -> None:
     data = tmp_path / "data"
     token = new_token(data, "acme")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from zstandard import ZstdDecompressor
 
+from genmeter.auth.accounts import Token
 from genmeter.clock import now_ms
 from genmeter.execution import feed
 from tests.support import NOON_MS, Client, Process, Running, job, new_token
@@ -153,6 +154,8 @@ def test_only_the_bots_that_were_asked_for(client: Client) -> None:
         ({"bot": "nobody"}, None, 400, "bot must be all, or one or more of midjourney"),
         ({}, "yesterday", 400, "Last-Event-ID must be the id of an event"),
         ({}, f"{2**70}-1", 400, "Last-Event-ID must be the id of an event"),
+        ({}, f"1-{2**64}", 400, "Last-Event-ID must be the id of an event"),
+        ({}, "1" * 5000 + "-1", 400, "Last-Event-ID must be the id of an event"),
     ],
 )
 def test_refusals(
@@ -167,6 +170,16 @@ def test_refusals(
 def test_without_the_right_to_read_there_is_nothing_to_hear(service: Running) -> None:
     assert service.holder(None).http.get(PATH).status_code == 401
     assert service.client(("write",)).http.get(PATH).status_code == 403
+
+
+def test_head_returns_the_headers_at_once(client: Client) -> None:
+    response = client.http.head(PATH, timeout=10)
+    assert (response.status_code, response.content) == (200, b"")
+    with client.http.stream("GET", PATH) as stream:
+        for name in ("content-type", "cache-control", "x-accel-buffering"):
+            assert response.headers[name] == stream.headers[name]
+    assert "content-length" not in response.headers
+    assert client.http.head(PATH, params={"bot": "nobody"}).status_code == 400
 
 
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])
@@ -189,13 +202,37 @@ def test_a_silent_stream_says_that_it_is_alive(
         assert next(line for line in lines if line.startswith(":")) == ": nothing new"
 
 
-def test_a_revoked_token_hears_no_more(service: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("genmeter.api.live.HEARTBEAT_S", 0.05)
+def test_a_revoked_token_ends_its_stream_before_the_first_heartbeat(service: Running) -> None:
     text, token = service.service.accounts.create("revoked", ("read",), now_ms=NOON_MS)
     with listening(service.holder(text)) as reader:
         service.service.accounts.revoke(token.id, now_ms=NOON_MS)
         with pytest.raises(EOFError):
-            reader.until(1)
+            reader.step()  # a heartbeat would return
+
+
+def test_streams_of_one_token_share_its_look_ups(
+    service: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up: list[str] = []
+    find = service.service.tokens._find
+
+    def counted(text: str) -> Token | None:
+        looked_up.append(text)
+        return find(text)
+
+    monkeypatch.setattr(service.service.tokens, "_find", counted)
+    text, token = service.service.accounts.create("many", ("read",), now_ms=NOON_MS)
+    started = time.monotonic()
+    with contextlib.ExitStack() as streams:
+        readers = [streams.enter_context(listening(service.holder(text))) for _ in range(20)]
+        while len(looked_up) < 5:
+            time.sleep(0.05)
+        service.service.accounts.revoke(token.id, now_ms=NOON_MS)
+        for reader in readers:
+            with pytest.raises(EOFError):
+                reader.step()
+    # A look-up serves all streams for half a second.
+    assert len(looked_up) <= (time.monotonic() - started) / 0.5 + 1
 
 
 class Silent:

@@ -221,3 +221,18 @@ def test_an_unchanged_answer_is_not_sent_again(asked: Client) -> None:
         assert (again.status_code, again.content) == (304, b"")
         asked.record(job(6, jobid=f"more-{path}"))
         assert asked.http.get(f"/v2/account/stats/{path}", headers=known).status_code == 200
+
+
+def test_a_period_before_that_passes_retention_changes_the_etag(
+    service: Running, client: Client
+) -> None:
+    edge = NOON_MS - 92 * DAY_MS
+    client.record(job(0, timestamp=iso(edge), jobid="old"))
+    params = {"from": iso(edge + HOUR), "to": iso(edge + 3 * HOUR), "compare": "previous"}
+    before = client.http.get("/v2/account/stats/query", params=params)
+    assert before.json()["previous"]["total"]["jobs"] == 1
+    service.clock.ms = NOON_MS + 1
+    known = {"If-None-Match": before.headers["etag"]}
+    after = client.http.get("/v2/account/stats/query", params=params, headers=known)
+    assert after.status_code == 200
+    assert after.json()["previous"]["total"]["jobs"] == 0

@@ -282,3 +282,21 @@ def test_c20_a_database_that_fails_is_503_without_its_words(
     ):
         with pytest.raises(AccountsError, match=r"^the accounts database does not answer$"):
             call()
+
+
+def test_the_key_of_cursors_is_random_shared_and_stays(
+    accounts: Accounts, database: Database, tmp_path: Path
+) -> None:
+    key = accounts.cursor_key()
+    assert len(key) == 32
+    with closing(database.open()) as other:
+        assert other.cursor_key() == key
+    with closing(Accounts.in_folder(tmp_path / "another")) as another:
+        assert another.cursor_key() != key
+
+
+def test_a_database_from_before_gets_a_key_of_cursors(database: Database) -> None:
+    database.open().close()
+    database.execute("DROP TABLE signing_keys")
+    with closing(database.open()) as accounts:
+        assert len(accounts.cursor_key()) == 32

@@ -80,7 +80,7 @@ def test_tls_is_checked_to_the_name_of_the_server(postgres: Postgres, tmp_path: 
     opened("127.0.0.1", trusted, "verify-ca").close()
 
 
-def test_the_role_needs_no_rights_but_to_read_and_write_two_tables(postgres: Postgres) -> None:
+def test_the_role_needs_no_rights_but_to_read_and_write_its_tables(postgres: Postgres) -> None:
     role = "few_rights"
     postgres.execute(f"DROP ROLE IF EXISTS {role}")
     postgres.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'")
@@ -92,7 +92,8 @@ def test_the_role_needs_no_rights_but_to_read_and_write_two_tables(postgres: Pos
     opened(postgres).close()
     postgres.execute(
         f"GRANT USAGE ON SCHEMA {ROLE} TO {role};"
-        f"GRANT SELECT, INSERT, UPDATE ON {ROLE}.tokens, {ROLE}.record_versions TO {role}"
+        f"GRANT SELECT, INSERT, UPDATE ON {ROLE}.tokens, {ROLE}.record_versions, "
+        f"{ROLE}.signing_keys TO {role}"
     )
     with closing(Accounts.on_server(url, postgres.secret)) as accounts:
         text, token = accounts.create("acme", ["read"], now_ms=NOW)
@@ -101,6 +102,7 @@ def test_the_role_needs_no_rights_but_to_read_and_write_two_tables(postgres: Pos
         assert accounts.next_version(NOW) == NOW * 1000
         accounts.raise_version(NOW * 2000)
         assert len(accounts.tokens()) == 1
+        assert len(accounts.cursor_key()) == 32
 
 
 def test_the_primary_is_found_among_several_and_through_a_socket(postgres: Postgres) -> None:

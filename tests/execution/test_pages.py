@@ -14,7 +14,9 @@ from genmeter.query.selection import Filter, Pattern, Selection
 from genmeter.storage.shards import Make, Run, Shards
 from tests.support import NOON_MS, Running, job
 
-LISTING = RowsQuery(selection=Selection(account="a", start_ms=0, end_ms=9, timezone="UTC"))
+LISTING = RowsQuery(
+    selection=Selection(account="a", start_ms=0, end_ms=9, timezone="UTC"), cursor_key=b"k"
+)
 
 
 class Counted:
@@ -89,7 +91,7 @@ def test_a_whole_range_is_its_slices(service: Running, newest_first: bool, accou
         timezone="UTC",
         filters=(Filter(dimension="config", patterns=(Pattern("exact", first.account),)),),
     )
-    listing = RowsQuery(selection=selection, newest_first=newest_first)
+    listing = RowsQuery(cursor_key=b"k", selection=selection, newest_first=newest_first)
     run = Run(now_ms=NOON_MS, oldest_ms=0, query_id="slices")
 
     def rows(slice_rows: int) -> list[bytes]:
@@ -123,7 +125,9 @@ def test_pages_hold_the_rows_however_far_apart_these_are(
         account=client.account, start_ms=moments[-1], end_ms=NOON_MS, timezone="UTC"
     )
     lister = Pager(service.service.shards)
-    listing = RowsQuery(selection=selection, newest_first=newest_first, limit=limit)
+    listing = RowsQuery(
+        cursor_key=b"k", selection=selection, newest_first=newest_first, limit=limit
+    )
     found: list[bytes] = []
     while True:
         pages = lister.rows(listing, "tsv", Run(now_ms=NOON_MS, oldest_ms=0, query_id="pages"))
@@ -151,7 +155,7 @@ def test_a_page_after_another_is_one_statement(service: Running) -> None:
     selection = Selection(
         account=client.account, start_ms=NOON_MS - 39_000, end_ms=NOON_MS + 1, timezone="UTC"
     )
-    listing = RowsQuery(selection=selection, limit=10)
+    listing = RowsQuery(cursor_key=b"k", selection=selection, limit=10)
     for most in (2, 1, 1, 1):  # the last of them is where the range ends
         shards.statements = 0
         pages = lister.rows(listing, "tsv", Run(now_ms=NOON_MS, oldest_ms=0, query_id="pages"))

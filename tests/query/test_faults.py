@@ -1,5 +1,7 @@
 """Questions about figures and rows that are refused, and answers that need not be sent again."""
 
+import base64
+import json
 from typing import Final
 
 import httpx2
@@ -255,6 +257,31 @@ def test_the_format_is_named_or_accepted(client: Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", BOTH)
+@pytest.mark.parametrize(
+    ("account", "named"),
+    [
+        ("日本", "filename=\"genmeter-__-{}\"; filename*=UTF-8''genmeter-%E6%97%A5%E6%9C%AC-{}"),
+        ('a"; x="', "filename=\"genmeter-a___x__-{}\"; filename*=UTF-8''genmeter-a_%3B%20x%3D_-{}"),
+        ("a\r\nX: y", "filename=\"genmeter-a__X__y-{}\"; filename*=UTF-8''genmeter-a__X%3A%20y-{}"),
+        ("../etc", "filename=\"genmeter-.._etc-{}\"; filename*=UTF-8''genmeter-.._etc-{}"),
+        ("ops@a.example", 'filename="genmeter-ops@a.example-{}"'),
+    ],
+)
+def test_a_file_is_named_safely_whatever_the_account(
+    admin: Client, path: str, account: str, named: str
+) -> None:
+    rest = f"{path.rpartition('/')[2]}-2026-02-12-2026-02-13.csv"
+    for response in (
+        admin.http.get(path, params={"format": "csv", "account": account}),
+        admin.http.post(path, json={"format": "csv", "account": [account]}),
+    ):
+        assert response.status_code == 200, response.text
+        found = response.headers["content-disposition"]
+        assert found == f"attachment; {named.replace('{}', rest)}"
+        assert "x" not in response.headers
+
+
+@pytest.mark.parametrize("path", BOTH)
 def test_the_length_is_told_where_nothing_is_compressed(client: Client, path: str) -> None:
     client.record(*(job(NOON_MS - n) for n in range(50)))
     for name in FORMATS:
@@ -287,6 +314,22 @@ def test_a_cursor_belongs_to_its_question_and_its_account(service: Running, clie
         assert fault.startswith("cursor")
     stranger = service.client()
     assert faults(stranger.http.get(ROWS, params=whole))[0].startswith("cursor")
+
+
+def test_a_cursor_with_another_range_is_refused(client: Client) -> None:
+    client.record(*(job(NOON_MS - n) for n in range(5)))
+    question: Given = {"limit": 2, "last": "1h"}
+    cursor = client.http.get(ROWS, params=question).json()["next_cursor"]
+    signed = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+    signature, content = signed[:16], json.loads(signed[16:])
+    digest, start_ms, end_ms, last = content
+    for start, end in ((0, end_ms), (start_ms - 1, end_ms), (-(10**17), 10**17)):
+        changed = json.dumps([digest, start, end, last], separators=(",", ":")).encode()
+        old = json.dumps([1, *content], separators=(",", ":")).encode()  # before they were signed
+        for forged in (signature + changed, bytes(16) + changed, changed, old, signed[:16]):
+            text = base64.urlsafe_b64encode(forged).decode().rstrip("=")
+            (fault,) = faults(client.http.get(ROWS, params=question | {"cursor": text}))
+            assert fault.startswith("cursor must be the next_cursor of a page")
 
 
 # Asking again

@@ -85,6 +85,20 @@ def test_nodes_see_each_others_records_at_once_and_the_last_correction_wins(node
             assert [row["msec"] for row in rows if row["jobid"] == "corrected"] == [n]
 
 
+def test_a_page_of_one_node_goes_on_at_the_next(nodes: Nodes) -> None:
+    clients = nodes.clients("acme")
+    clients[0].record(*(job(START_MS - n, jobid=f"j{n}") for n in range(5)))
+    found, params = [], {"last": "1d", "limit": "1"}
+    for n in range(5):
+        response = clients[n % 3].http.get("/v2/account/stats/rows", params=params)
+        page = response.json()
+        assert response.status_code == 200, page
+        found += [row["jobid"] for row in page["data"]]
+        params["cursor"] = page["next_cursor"]
+    assert found == ["j0", "j1", "j2", "j3", "j4"]
+    assert page["next_cursor"] is None
+
+
 def test_a_node_says_where_its_records_are_also_with_a_shard_away(
     nodes: Nodes, cluster: Cluster, tmp_path: Path
 ) -> None:

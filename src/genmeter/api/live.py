@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,10 +13,23 @@ from genmeter.api.authentication import Authenticator
 from genmeter.api.responses import Streamed
 from genmeter.auth.accounts import Token
 from genmeter.errors import ForbiddenError, UnauthorizedError
-from genmeter.execution.feed import HEARTBEAT_S, Feed, parse_event_id
+from genmeter.execution.feed import Feed, parse_event_id
 from genmeter.model.bots import Bots
 from genmeter.model.record import ACCOUNT_NAME, ACCOUNT_RULE
 from genmeter.query.parameters import Parameters, quoted
+
+_MEDIA_TYPE: Final = "text/event-stream"
+_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",  # a proxy must not buffer events
+}
+
+_CHECK_TOKEN_S: Final = 0.4
+"""How often a stream checks its token, in seconds.
+
+A look-up is remembered for 0.5 s, so a revoked token's stream ends within 0.9 s of the revocation.
+Streams share the look-ups of a token: at most two a second, however many streams it has.
+"""
 
 
 class LiveRoutes:
@@ -43,6 +57,10 @@ class LiveRoutes:
         account, bots = _asked(request, token, self._bots)
         last_id = request.headers.get("last-event-id")
         after = parse_event_id(last_id) if last_id else None
+        if request.method == "HEAD":
+            response = Response(headers=_HEADERS, media_type=_MEDIA_TYPE)
+            del response.headers["Content-Length"]  # a stream has none
+            return response
 
         async def still_allowed() -> None:
             await self._authenticator.authenticate(request, "read")
@@ -83,9 +101,8 @@ class _Stream(Streamed):
         still_allowed: Callable[[], Awaitable[None]],
         stall_seconds: float,
     ) -> None:
-        super().__init__("text/event-stream", stall_seconds)
-        self.headers["cache-control"] = "no-store"
-        self.headers["x-accel-buffering"] = "no"  # a proxy must not gather them
+        super().__init__(_MEDIA_TYPE, stall_seconds)
+        self.headers.update(_HEADERS)
         self._events = events
         self._still_allowed = still_allowed
 
@@ -114,9 +131,9 @@ class _Stream(Streamed):
             await self._events.aclose()
 
     async def _watch_token(self) -> None:
-        """Return when the token opens nothing any more."""
+        """Return when the token is no longer valid."""
         while True:
-            await asyncio.sleep(HEARTBEAT_S)
+            await asyncio.sleep(_CHECK_TOKEN_S)
             try:
                 await self._still_allowed()
             except (UnauthorizedError, ForbiddenError):

@@ -16,6 +16,7 @@ from genmeter.errors import (
     AccountsError,
     EngineError,
     GenmeterError,
+    SpoolFullError,
     TooSlowError,
     UnauthorizedError,
     WriteError,
@@ -46,7 +47,7 @@ async def genmeter_error(request: Request, error: Exception) -> Response:
         headers["Connection"] = "close"
     if isinstance(error, UnauthorizedError):
         headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, AccountsError | EngineError | WriteError):
+    if isinstance(error, AccountsError | EngineError | WriteError | SpoolFullError):
         request_id = request.scope[REQUEST_ID]
         log.error("a request failed", extra={"request": request_id, "detail": _causes(error)})
         if isinstance(error, EngineError):  # its own words are not for clients

@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -67,6 +67,7 @@ class QueryRoutes:
         now_ms: Callable[[], int],
         clients: Limits,
         limits: QueryLimits,
+        cursor_key: bytes,
         retention_days: int,
         stall_seconds: float,
     ) -> None:
@@ -81,6 +82,7 @@ class QueryRoutes:
         self._now_ms = now_ms
         self._clients = clients
         self._limits = limits
+        self._cursor_key = cursor_key
         self._stall_seconds = stall_seconds
 
     def routes(self) -> list[Route]:
@@ -96,7 +98,10 @@ class QueryRoutes:
         format_ = _format(asked.given, request)
         wanted = aggregation.parse(asked.given, asked.asking, most_groups=self._limits.groups)
         asked.given.end()
-        tag = await self._tag(asked, wanted.selection, [format_.name, wanted.echo()])
+        selections = [wanted.selection]
+        if wanted.previous:
+            selections.append(wanted.of_previous().selection)
+        tag = await self._tag(asked, selections, [format_.name, wanted.echo()])
         if unchanged(request, tag):
             return Response(status_code=304, headers={"ETag": tag})
         found = await self._work(
@@ -112,7 +117,7 @@ class QueryRoutes:
         wanted = listing.parse(asked.given, asked.asking)
         asked.given.end()
         about = [format_.name, wanted.echo(), wanted.after]
-        tag = await self._tag(asked, wanted.selection, about)
+        tag = await self._tag(asked, [wanted.selection], about)
         if unchanged(request, tag):
             return Response(status_code=304, headers={"ETag": tag})
 
@@ -159,6 +164,7 @@ class QueryRoutes:
             any_account=token.is_admin,
             now_ms=now_ms,
             most_days=self._limits.days,
+            cursor_key=self._cursor_key,
             bots=self._store.bots,
         )
         run = Run(
@@ -168,15 +174,16 @@ class QueryRoutes:
         )
         return _Asked(given, asking, run)
 
-    async def _tag(self, asked: _Asked, chosen: Selection, about: list[Any]) -> str:
-        """What changes when an answer may: with the query, and with the records it is about.
+    async def _tag(self, asked: _Asked, selections: Sequence[Selection], about: list[Any]) -> str:
+        """Return an ETag that changes with the query, and with the records of ``selections``.
 
-        The records' state is asked for before they are read: what comes between the two makes the
-        tag one that no later answer has.
+        All selections are of one account or group of accounts. Their state is read before their
+        records: a record stored in between gives this response an ETag that no later one has.
         """
-        state = await asyncio.to_thread(self._store.state, chosen.account)
-        # A record past retention is in no answer from one moment to the next (C22).
-        edge = asked.run.oldest_ms if chosen.start_ms < asked.run.oldest_ms else 0
+        state = await asyncio.to_thread(self._store.state, selections[0].account)
+        # A record leaves every response the moment it is past retention (C22).
+        oldest_ms = asked.run.oldest_ms
+        edge = oldest_ms if any(one.start_ms < oldest_ms for one in selections) else 0
         return _weak(msgspec.json.encode([__version__, state, edge, *about]))
 
     async def _work(self, request: Request, asked: _Asked, function: Callable[[], T]) -> T:

@@ -49,6 +49,15 @@ _versions = sa.Table(
     sa.CheckConstraint("id = 1", name="one_row"),
 )
 """One row: the version given out last."""
+_keys = sa.Table(
+    "signing_keys",
+    _metadata,
+    sa.Column("name", sa.String(20), primary_key=True),
+    sa.Column("key", sa.String(64), nullable=False),
+)
+"""Random keys in hexadecimal, the same for all who share the database."""
+
+_CURSORS: Final = "cursors"
 
 _MAKE_ALONE: Final = {
     "sqlite": ("BEGIN IMMEDIATE",),
@@ -282,6 +291,13 @@ class Accounts:
                 _versions.update().where(_versions.c.last < at_least).values(last=at_least)
             )
 
+    def cursor_key(self) -> bytes:
+        """Return the key that signs cursors: 32 random bytes, made with the database."""
+        with self._connected() as connection:
+            query = sa.select(_keys.c.key).where(_keys.c.name == _CURSORS)
+            key: str = connection.execute(query).scalar_one()
+        return bytes.fromhex(key)
+
     def _make_tables(self) -> None:
         """Make what is missing, however many start at once; what is there needs no right to."""
         with self._engine.connect() as connection:
@@ -290,6 +306,9 @@ class Accounts:
             _metadata.create_all(connection)
             if connection.execute(_versions.select()).one_or_none() is None:
                 connection.execute(_versions.insert().values(id=1, last=0))
+            if connection.execute(_keys.select()).one_or_none() is None:
+                key = secrets.token_hex(32)
+                connection.execute(_keys.insert().values(name=_CURSORS, key=key))
             connection.exec_driver_sql("COMMIT")
 
     @contextmanager

@@ -13,6 +13,7 @@ moment (``HOLD_S``).
 import asyncio
 import contextlib
 import logging
+import re
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
@@ -36,6 +37,7 @@ _POLL_S: Final = 1.0
 _PAGE: Final = 2_000
 _KEPT_BYTES: Final = 4 * 2**20
 _LAST: Final = 2**64 - 1
+_EVENT_ID: Final = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
 
 EventPosition = tuple[int, int]
 """Where a reader is: behind a record, known by its version and a number among those."""
@@ -222,10 +224,9 @@ def _id(place: EventPosition) -> str:
 
 
 def parse_event_id(text: str) -> EventPosition:
-    """The place behind an event, from its id; BadRequestError where it is none."""
-    version, dash, number = text.partition("-")
-    if not (dash and version.isdecimal() and number.isdecimal() and text.isascii()):
+    """Return the position behind the event of this id. Raises BadRequestError if it is not one."""
+    found = _EVENT_ID.fullmatch(text)
+    position = (int(found[1]), int(found[2])) if found else (_LAST + 1, 0)
+    if max(position) > _LAST:
         raise BadRequestError("Last-Event-ID must be the id of an event of this stream")
-    if max(int(version), int(number)) > _LAST:
-        raise BadRequestError("Last-Event-ID must be the id of an event of this stream")
-    return int(version), int(number)
+    return position

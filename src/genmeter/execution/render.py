@@ -1,7 +1,9 @@
 """The bodies of answers about ranges, and what their headers say of them. Pure."""
 
+import re
 from collections.abc import Generator, Sequence
 from typing import Any, Final
+from urllib.parse import quote
 
 import msgspec
 
@@ -17,6 +19,9 @@ from genmeter.query.selection import Selection
 
 FRACTIONS: Final = ("success_rate", "service_rate", "avg_captcha_retry")
 """The metrics that are no whole numbers."""
+
+_NOT_PLAIN: Final = re.compile(r"[^A-Za-z0-9._@+-]")
+_NO_FILE_NAME: Final = re.compile(r'[\x00-\x1f\x7f-\x9f"/\\]')
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -102,5 +107,17 @@ def headers(
         start = local_day(chosen.start_ms, chosen.zone)
         end = local_day(chosen.end_ms, chosen.zone)
         name = f"genmeter-{whose}-{what}-{start}-{end}.{format_.name}"
-        found["Content-Disposition"] = f'attachment; filename="{name}"'
+        found["Content-Disposition"] = _attachment(name)
     return found
+
+
+def _attachment(name: str) -> str:
+    """Return the ``Content-Disposition`` of a file, whatever its name holds (RFC 6266).
+
+    Every client reads the first form; those that read the second prefer it.
+    """
+    plain = _NOT_PLAIN.sub("_", name)
+    if plain == name:
+        return f'attachment; filename="{name}"'
+    whole = quote(_NO_FILE_NAME.sub("_", name), safe="")
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{whole}"

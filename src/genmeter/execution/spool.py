@@ -6,6 +6,7 @@ nameless file beyond that.
 """
 
 import asyncio
+import errno
 import os
 import tempfile
 import threading
@@ -14,9 +15,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import IO, Final
 
+from genmeter.errors import SpoolFullError
+
 MEMORY_BYTES: Final = 8 * 2**20
 PIECE_BYTES: Final = 512 * 2**10
 """How much :meth:`Spool.read` returns at the most."""
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Spool:
@@ -40,20 +45,17 @@ class Spool:
         self._error: BaseException | None = None
 
     def write(self, data: bytes | memoryview) -> None:
-        """Append ``data``; never waits for the pool. After ``close`` it goes nowhere."""
+        """Append ``data``; never waits for the pool. After ``close`` it goes nowhere.
+
+        Raises SpoolFullError where the disk is full.
+        """
         with self._lock:
             if self._closed or not data:
                 return
             self.size += len(data)
             in_file = self._file_written > self._file_read
             if in_file or self._held + len(data) > MEMORY_BYTES:
-                if self._file is None:
-                    self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115
-                rest = memoryview(data)
-                while rest:
-                    written = os.pwrite(self._file.fileno(), rest, self._file_written)
-                    self._file_written += written
-                    rest = rest[written:]
+                self._write_file(memoryview(data))
             else:
                 self._pieces.append(memoryview(data))
                 self._held += len(data)
@@ -95,6 +97,22 @@ class Spool:
                 self._file.close()
                 self._file = None
                 self._file_read = self._file_written = 0
+
+    def _write_file(self, data: memoryview) -> None:
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115
+            while data:
+                written = os.pwrite(self._file.fileno(), data, self._file_written)
+                self._file_written += written
+                data = data[written:]
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            raise SpoolFullError(
+                "the server's disk has no room to buffer this response; "
+                "ask for less, or try again later"
+            ) from error
 
     def _take(self) -> bytes | memoryview | None:
         """The next bytes, none at the end, None where there are none yet."""

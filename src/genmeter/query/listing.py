@@ -1,11 +1,13 @@
 """Parameters of ``/v2/account/stats/rows`` -> which records to list, and where to go on. Pure.
 
 A page ends with a cursor: the place of its last row in the order, which no other row ever has. The
-next page begins after that place, so nothing is repeated or skipped while records arrive.
+next page begins after that place, so nothing is repeated or skipped while records arrive. A cursor
+also fixes the range, so it is signed: a changed one could reach further than a query may.
 """
 
 import base64
 import hashlib
+import hmac
 from typing import Final
 
 import msgspec
@@ -18,7 +20,7 @@ from genmeter.query.stats import MAX_LIMIT
 NEWEST: Final = "newest"
 OLDEST: Final = "oldest"
 MAX_CURSOR: Final = 4096
-_VERSION: Final = 1
+_SIGNATURE_BYTES: Final = 16
 
 
 class RowPosition(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -38,9 +40,13 @@ class RowPosition(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
 
 class RowsQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Records of a selection in order, ``limit`` of them or all, those past ``after``."""
+    """Records of a selection in order, ``limit`` of them or all, those past ``after``.
+
+    ``cursor_key`` signs the cursors.
+    """
 
     selection: Selection
+    cursor_key: bytes
     newest_first: bool = True
     limit: int | None = None
     after: RowPosition | None = None
@@ -56,8 +62,8 @@ class RowsQuery(msgspec.Struct, frozen=True, kw_only=True):
     def cursor(self, last: RowPosition) -> str:
         """A text that the listing goes on from, past ``last``."""
         chosen = self.selection
-        content = _Cursor(_VERSION, self._digest(), chosen.start_ms, chosen.end_ms, last)
-        return base64.urlsafe_b64encode(msgspec.json.encode(content)).decode().rstrip("=")
+        content = msgspec.json.encode(_Cursor(self._digest(), chosen.start_ms, chosen.end_ms, last))
+        return base64.urlsafe_b64encode(self._signature(content) + content).decode().rstrip("=")
 
     def resume(self, text: str) -> "RowsQuery":
         """The listing from a cursor on. Raises ValueError where it is not one of this listing."""
@@ -66,17 +72,22 @@ class RowsQuery(msgspec.Struct, frozen=True, kw_only=True):
             if len(text) > MAX_CURSOR:
                 raise foreign
             padded = text.encode("ascii") + b"=" * (-len(text) % 4)
-            cursor = msgspec.json.decode(
-                base64.b64decode(padded, altchars=b"-_", validate=True), type=_Cursor
-            )
+            signed = base64.b64decode(padded, altchars=b"-_", validate=True)
+            signature, content = signed[:_SIGNATURE_BYTES], signed[_SIGNATURE_BYTES:]
+            if not hmac.compare_digest(signature, self._signature(content)):
+                raise foreign
+            cursor = msgspec.json.decode(content, type=_Cursor)
         except ValueError as error:
             raise foreign from error
-        if (cursor.version, cursor.digest) != (_VERSION, self._digest()):
+        if cursor.digest != self._digest():
             raise foreign
         chosen = msgspec.structs.replace(
             self.selection, start_ms=cursor.start_ms, end_ms=cursor.end_ms
         )
         return msgspec.structs.replace(self, selection=chosen, after=cursor.last)
+
+    def _signature(self, content: bytes) -> bytes:
+        return hmac.digest(self.cursor_key, content, "sha256")[:_SIGNATURE_BYTES]
 
     def _digest(self) -> str:
         """What sets this listing apart from others; neither its range nor its page's size does."""
@@ -87,7 +98,6 @@ class RowsQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Cursor(msgspec.Struct, frozen=True, array_like=True):
-    version: int
     digest: str
     start_ms: int
     end_ms: int
@@ -103,7 +113,12 @@ def parse(given: Parameters, asking: Asking) -> RowsQuery:
     chosen = selection.parse(given, asking)
     order = given.read("order", _order) or NEWEST
     limit = given.read("limit", _limit)
-    listing = RowsQuery(selection=chosen, newest_first=order == NEWEST, limit=limit)
+    listing = RowsQuery(
+        selection=chosen,
+        cursor_key=asking.cursor_key,
+        newest_first=order == NEWEST,
+        limit=limit,
+    )
     if limit is None and given.one("cursor"):
         given.faults.append("cursor needs limit")
     elif not given.faults:

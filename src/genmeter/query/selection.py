@@ -137,12 +137,13 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Asking(msgspec.Struct, frozen=True, kw_only=True):
-    """Who asks, when, and how long a range may be: what a selection is read with."""
+    """Who asks, when, how long a range may be, and the key that signs cursors."""
 
     account: str
     any_account: bool
     now_ms: int
     most_days: int
+    cursor_key: bytes
     bots: Bots = ELEVEN
 
 

@@ -84,6 +84,7 @@ def create_app(service: Service) -> Starlette:
             groups=settings.query_groups,
             seconds=settings.query_seconds,
         ),
+        cursor_key=service.cursor_key,
         retention_days=settings.retention_days,
         stall_seconds=settings.stall_seconds,
     )

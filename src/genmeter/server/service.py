@@ -63,6 +63,7 @@ class Service:
                 anew=settings.accept_loss,
             )
             opening.callback(accounts.close)
+            self.cursor_key = accounts.cursor_key()
             self.tokens = opening.enter_context(Tokens(accounts.find))
             self.engine = engine = connect(settings)
             opening.callback(engine.close)

@@ -16,8 +16,8 @@ from genmeter.storage.sql.base import TimeSlice
 from tests.storage.sql.test_stats import literals
 
 NOW = 1_770_984_000_000  # 2026-02-13T12:00:00.000Z
-ME = Asking(account="acme", any_account=False, now_ms=NOW, most_days=400)
-ADMIN = Asking(account="ops", any_account=True, now_ms=NOW, most_days=400)
+ME = Asking(account="acme", any_account=False, now_ms=NOW, most_days=400, cursor_key=b"k")
+ADMIN = Asking(account="ops", any_account=True, now_ms=NOW, most_days=400, cursor_key=b"k")
 
 
 def analysed(
