@@ -54,6 +54,7 @@ def settings(data: Path, **changes: Any) -> ServerSettings:
         "engine_memory_mb": 1500,
         "engine_threads": 2,
         "stall_seconds": 60,
+        "spool_mb": 4096,
         "request_records": 50_000,
         "body_seconds": 20,
         "head_seconds": 20,

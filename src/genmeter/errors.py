@@ -152,6 +152,10 @@ class SpoolFullError(UnavailableError):
     retry_after = 10
 
 
+class BusyError(UnavailableError):
+    """Other work held the service up for so long that it gave up on this."""
+
+
 class NoAnswerError(GenmeterError):
     """No answer came: whether there is a service at the address is not known."""
 

@@ -51,12 +51,14 @@ def test_c8_newest_first_then_by_jobid_descending(client: Client) -> None:
 
 def test_c8_total_is_the_number_of_rows_and_a_day_is_never_cut(client: Client) -> None:
     count = 60_000
-    lines = b"\n".join(
+    lines = [
         b'{"bot":"kling","config":"c","endpoint":"e","code":200,"msec":1,'
         b'"timestamp":%d,"jobid":"j%d"}' % (NOON_MS - n, n)
         for n in range(count)
-    )
-    assert client.send(lines, Content_Type="application/x-ndjson").json()["accepted"] == count
+    ]
+    for half in (lines[: count // 2], lines[count // 2 :]):
+        sent = client.send(b"\n".join(half), Content_Type="application/x-ndjson")
+        assert sent.json()["accepted"] == count // 2
     answer = client.stats(bot="kling", date=TODAY)
     assert answer["total"] == len(answer["data"]) == count
     assert {row["jobid"] for row in answer["data"]} == {f"j{n}" for n in range(count)}

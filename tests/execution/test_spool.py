@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from genmeter.execution.spool import MEMORY_BYTES, PIECE_BYTES, Spool
+from genmeter.execution.spool import MEMORY_BYTES, PIECE_BYTES, Spool, SpoolRoom
 
 MIB: Final = 2**20
 
@@ -42,7 +42,7 @@ def run(folder: Path, use: Callable[[Spool], Coroutine[Any, Any, None]]) -> None
     """Use a spool and close it; nothing of it may be left."""
 
     async def main() -> None:
-        spool = Spool(folder)
+        spool = Spool(SpoolRoom(folder, 2**40), "acme")
         try:
             await asyncio.wait_for(use(spool), 60)
         finally:
@@ -333,7 +333,7 @@ def test_a_disk_that_fails_is_the_writers_error(tmp_path: Path) -> None:
 
 def test_a_thread_may_end_after_the_loop_is_closed(tmp_path: Path) -> None:
     async def make() -> Spool:
-        return Spool(tmp_path)
+        return Spool(SpoolRoom(tmp_path, 2**40), "acme")
 
     spool = asyncio.run(make())
     spool.write(b"x")

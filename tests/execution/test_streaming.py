@@ -69,7 +69,9 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
         with ThreadPoolExecutor(3) as pool:
             list(pool.map(post, range(0, RECORDS, PER_POST)))
         assert server.stop() == 0
-    with Process(data) as server:  # a new process, so that its peak is that of reading
+    with Process(
+        data, "--spool-mb", "8192"
+    ) as server:  # a new process, so that its peak is that of reading
         yield Filled(server, token, day)
 
 

@@ -30,6 +30,8 @@ from genmeter.errors import LimitError
 from genmeter.execution import render
 from genmeter.execution.aggregator import Aggregator
 from genmeter.execution.catalog import Catalog, QueryLimits
+from genmeter.execution.costs import Costs
+from genmeter.execution.fairness import Ticket
 from genmeter.execution.pages import Pager
 from genmeter.execution.pool import QueryPool
 from genmeter.formats import negotiation
@@ -43,6 +45,8 @@ from genmeter.storage.store import Store
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+_MOMENT_S = 0.2
 
 
 class _Asked(msgspec.Struct, frozen=True):
@@ -64,6 +68,7 @@ class QueryRoutes:
         store: Store,
         shards: Shards,
         pool: QueryPool,
+        costs: Costs,
         now_ms: Callable[[], int],
         clients: Limits,
         limits: QueryLimits,
@@ -79,6 +84,7 @@ class QueryRoutes:
         self._catalog = Catalog(self._aggregator, shards, limits, retention_days, store.bots)
         self._pager = Pager(shards)
         self._pool = pool
+        self._costs = costs
         self._now_ms = now_ms
         self._clients = clients
         self._limits = limits
@@ -104,8 +110,9 @@ class QueryRoutes:
         tag = await self._tag(asked, selections, [format_.name, wanted.echo()])
         if unchanged(request, tag):
             return Response(status_code=304, headers={"ETag": tag})
+        ticket = self._ticket(asked, wanted.selection)
         found = await self._work(
-            request, asked, lambda: self._aggregator.aggregate(wanted, asked.run)
+            request, asked, ticket, lambda: self._aggregator.aggregate(wanted, asked.run)
         )
         body, rows = await asyncio.to_thread(render.aggregates, wanted, found, format_)
         headers = render.headers(wanted.selection, "query", format_, rows, checksum(body))
@@ -126,7 +133,8 @@ class QueryRoutes:
             return render.rows(wanted, lines, format_)
 
         running = self._clients.running(asked.asking.account)
-        response = _Rows(self._pool, pieces, format_, running, self._stall_seconds)
+        ticket = self._ticket(asked, wanted.selection, wanted.limit)
+        response = _Rows(self._pool, ticket, pieces, format_, running, self._stall_seconds)
         response.stop = lambda: self._stop(asked.run)
         response.headers["ETag"] = tag
         response.described = lambda listed: (
@@ -141,7 +149,10 @@ class QueryRoutes:
         asked.given.end()
         state = await asyncio.to_thread(self._store.state, chosen.account)
         found = await self._work(
-            request, asked, lambda: self._catalog.meta(chosen, asked.run, state)
+            request,
+            asked,
+            self._ticket(asked, chosen),
+            lambda: self._catalog.meta(chosen, asked.run, state),
         )
         body = msgspec.json.encode(found)
         tag = _weak(body)
@@ -186,24 +197,31 @@ class QueryRoutes:
         edge = oldest_ms if any(one.start_ms < oldest_ms for one in selections) else 0
         return _weak(msgspec.json.encode([__version__, state, edge, *about]))
 
-    async def _work(self, request: Request, asked: _Asked, function: Callable[[], T]) -> T:
+    def _ticket(self, asked: _Asked, chosen: Selection, limit: int | None = None) -> Ticket:
+        return self._costs.ticket(
+            asked.asking.account, chosen.account, chosen.start_ms, chosen.end_ms, limit
+        )
+
+    async def _work(
+        self, request: Request, asked: _Asked, ticket: Ticket, function: Callable[[], T]
+    ) -> T:
         """The result of ``function`` on a reading thread, unless it takes too long.
 
         Its statements are ended in the engine then, and when the client goes away.
         """
         with self._clients.running(asked.asking.account):
-            return await self._watched(request, asked, function)
+            return await self._watched(request, asked, ticket, function)
 
-    async def _watched(self, request: Request, asked: _Asked, function: Callable[[], T]) -> T:
+    async def _watched(
+        self, request: Request, asked: _Asked, ticket: Ticket, function: Callable[[], T]
+    ) -> T:
         """The result of ``function``, which is ended when it takes too long or the client goes."""
-        started = asyncio.Event()
-        work = asyncio.ensure_future(self._pool.run(function, started.set))
+        work = asyncio.ensure_future(self._pool.run(function, ticket))
         gone = asyncio.ensure_future(disconnected(request.receive))
-        starting = asyncio.ensure_future(started.wait())
-        first = asyncio.FIRST_COMPLETED
         try:
-            await asyncio.wait((starting, gone), return_when=first)
-            await asyncio.wait((work, gone), timeout=self._limits.seconds, return_when=first)
+            # What waits for so long that it never begins ends by itself, a moment before.
+            limit = self._limits.seconds + _MOMENT_S
+            await asyncio.wait((work, gone), timeout=limit, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 raise LimitError(
                     f"the query took longer than {self._limits.seconds} seconds; ask for less "
@@ -212,7 +230,6 @@ class QueryRoutes:
             return work.result()
         finally:
             gone.cancel()
-            starting.cancel()
             if not work.done():
                 work.cancel()
                 await self._stop(asked.run)
@@ -234,6 +251,7 @@ class _Rows(Streamed):
     def __init__(
         self,
         pool: QueryPool,
+        ticket: Ticket,
         make: Callable[[], Generator[bytes, None, render.Listed]],
         format_: Format,
         running: AbstractContextManager[None],
@@ -242,6 +260,7 @@ class _Rows(Streamed):
         super().__init__(format_.media_type, stall_seconds)
         self._running = running
         self._pool = pool
+        self._ticket = ticket
         self._make = make
 
     async def send(self, send: Send) -> None:
@@ -250,7 +269,7 @@ class _Rows(Streamed):
         try:
             async with contextlib.AsyncExitStack() as stack:
                 with self._running:
-                    reading = self._pool.spooled(self._make)
+                    reading = self._pool.spooled(self._make, self._ticket)
                     spool, listed = await stack.enter_async_context(reading)
                 read = True
                 self.headers.update(self.described(listed))

@@ -18,6 +18,8 @@ from genmeter.api.limits import Limits
 from genmeter.api.responses import Streamed, json_response
 from genmeter.api.schemas import Recorded
 from genmeter.execution import stats_answer
+from genmeter.execution.costs import Costs
+from genmeter.execution.fairness import Ticket
 from genmeter.execution.pool import QueryPool
 from genmeter.ingest import decode
 from genmeter.ingest.writer import Writer
@@ -38,6 +40,7 @@ class StatsRoutes:
         bodies: Bodies,
         store: Store,
         pool: QueryPool,
+        costs: Costs,
         writer: Writer,
         now_ms: Callable[[], int],
         stall_seconds: float,
@@ -50,6 +53,7 @@ class StatsRoutes:
         self._bodies = bodies
         self._store = store
         self._pool = pool
+        self._costs = costs
         self._writer = writer
         self._now_ms = now_ms
         self._stall_seconds = stall_seconds
@@ -74,7 +78,9 @@ class StatsRoutes:
             bots=self._store.bots,
         )
         running = self._limits.running(token.account)
-        return _Answer(self._pool, self._store, query, now_ms, running, self._stall_seconds)
+        start_ms, end_ms = query.day_ms() or (0, now_ms)
+        ticket = self._costs.ticket(token.account, query.account, start_ms, end_ms, query.limit)
+        return _Answer(self._pool, ticket, self._store, query, now_ms, running, self._stall_seconds)
 
     async def _record(self, request: Request) -> Response:
         token = await self._authenticator.authenticate(request, "write")
@@ -112,6 +118,7 @@ class _Answer(Streamed):
     def __init__(
         self,
         pool: QueryPool,
+        ticket: Ticket,
         store: Store,
         query: StatsQuery,
         now_ms: int,
@@ -121,13 +128,16 @@ class _Answer(Streamed):
         super().__init__("application/json", stall_seconds)
         self._running = running
         self._pool = pool
+        self._ticket = ticket
         self._store = store
         self._query = query
         self._now_ms = now_ms
 
     async def send(self, send: Send) -> None:
         """Send it all."""
-        answered = stats_answer.answer(self._pool, self._store, self._query, self._now_ms)
+        answered = stats_answer.answer(
+            self._pool, self._store, self._query, self._now_ms, self._ticket
+        )
         async with AsyncExitStack() as stack:
             with self._running:
                 body = await stack.enter_async_context(answered)

@@ -37,6 +37,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     engine_memory_mb: int
     engine_threads: int
     stall_seconds: int
+    spool_mb: int
     request_records: int
     body_seconds: int
     head_seconds: int

@@ -238,6 +238,14 @@ SETTINGS: Final = (
         "account_queries_at_once", "32", "Queries of one account that may wait or run at one time"
     ),
     Setting(
+        name="spool_mb",
+        read=readers.integer(1, 1_048_576),
+        default="4096",
+        metavar="MB",
+        commands=_SERVER,
+        help="Disk that responses waiting for slow clients may use, in MB; one account gets half.",
+    ),
+    Setting(
         name="bots",
         read=readers.bots,
         default="",

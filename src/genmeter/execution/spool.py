@@ -24,14 +24,75 @@ PIECE_BYTES: Final = 512 * 2**10
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
-class Spool:
-    """A pipe with one writing thread and one reading coroutine.
+ALL_MEMORY_BYTES: Final = 128 * 2**20
+"""What all spools together hold in memory; beyond it, all goes to the disk."""
 
-    ``folder`` is where the overflow goes. Every method but ``read`` may be called from any thread.
+_RESERVE_BYTES: Final = 512 * 2**20
+_RESERVE_SHARE: Final = 10
+
+
+class SpoolRoom:
+    """What all spools of a folder may take: of the disk, and of memory.
+
+    All together take ``most_bytes`` of the disk, those of one account half of it, and none where
+    less is left of the disk than records need: 512 MiB, or a tenth of a small one. Methods may be
+    called from any thread.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, most_bytes: int) -> None:
+        self.folder = folder
+        self._most = most_bytes
+        self._lock = threading.Lock()
+        self._disk: dict[str, int] = {}
+        self._memory = 0
+
+    def take_disk(self, account: str, size: int) -> None:
+        """Take so many bytes for a spool of an account. Raises SpoolFullError."""
+        disk = os.statvfs(self.folder)
+        free, whole = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
+        if free - size < min(_RESERVE_BYTES, whole // _RESERVE_SHARE):
+            raise _no_room("the server's disk has")
+        with self._lock:
+            mine = self._disk.get(account, 0) + size
+            if mine > self._most // 2:
+                raise _no_room("your account's responses that have not been read leave")
+            if sum(self._disk.values()) + size > self._most:
+                raise _no_room("responses that have not been read leave")
+            self._disk[account] = mine
+
+    def give_disk(self, account: str, size: int) -> None:
+        """Give back so many bytes."""
+        with self._lock:
+            left = self._disk.get(account, 0) - size
+            if left > 0:
+                self._disk[account] = left
+            else:
+                self._disk.pop(account, None)
+
+    def take_memory(self, size: int) -> bool:
+        """Take so many bytes, if there is room for them."""
+        with self._lock:
+            if self._memory + size > ALL_MEMORY_BYTES:
+                return False
+            self._memory += size
+            return True
+
+    def give_memory(self, size: int) -> None:
+        """Give back so many bytes."""
+        with self._lock:
+            self._memory -= size
+
+
+class Spool:
+    """A pipe of an account's, with one writing thread and one reading coroutine.
+
+    What does not go into memory goes into a file, as far as there is ``room``. Every method but
+    ``read`` may be called from any thread.
+    """
+
+    def __init__(self, room: SpoolRoom, account: str) -> None:
+        self._room = room
+        self._account = account
         self._loop = asyncio.get_running_loop()
         self._ready = asyncio.Event()
         self._lock = threading.Lock()
@@ -47,14 +108,18 @@ class Spool:
     def write(self, data: bytes | memoryview) -> None:
         """Append ``data``; never waits for the pool. After ``close`` it goes nowhere.
 
-        Raises SpoolFullError where the disk is full.
+        Raises SpoolFullError where there is no room for it.
         """
         with self._lock:
             if self._closed or not data:
                 return
             self.size += len(data)
             in_file = self._file_written > self._file_read
-            if in_file or self._held + len(data) > MEMORY_BYTES:
+            if (
+                in_file
+                or self._held + len(data) > MEMORY_BYTES
+                or not self._room.take_memory(len(data))
+            ):
                 self._write_file(memoryview(data))
             else:
                 self._pieces.append(memoryview(data))
@@ -71,6 +136,7 @@ class Spool:
         """Drop what has been written and not read."""
         with self._lock:
             self._pieces.clear()
+            self._room.give_memory(self._held)
             self._held = self.size = 0
             self._file_read = self._file_written
 
@@ -93,6 +159,9 @@ class Spool:
         with self._lock:
             self._closed = True
             self._pieces.clear()
+            self._room.give_memory(self._held)
+            self._held = 0
+            self._room.give_disk(self._account, self._file_written)
             if self._file is not None:
                 self._file.close()
                 self._file = None
@@ -100,8 +169,10 @@ class Spool:
 
     def _write_file(self, data: memoryview) -> None:
         try:
+            self._room.take_disk(self._account, len(data))
             if self._file is None:
-                self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115
+                folder = self._room.folder
+                self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
             while data:
                 written = os.pwrite(self._file.fileno(), data, self._file_written)
                 self._file_written += written
@@ -109,10 +180,7 @@ class Spool:
         except OSError as error:
             if error.errno not in _FULL:
                 raise
-            raise SpoolFullError(
-                "the server's disk has no room to buffer this response; "
-                "ask for less, or try again later"
-            ) from error
+            raise _no_room("the server's disk has") from error
 
     def _take(self) -> bytes | memoryview | None:
         """The next bytes, none at the end, None where there are none yet."""
@@ -123,6 +191,7 @@ class Spool:
                     self._pieces.appendleft(piece[PIECE_BYTES:])
                     piece = piece[:PIECE_BYTES]
                 self._held -= len(piece)
+                self._room.give_memory(len(piece))
                 return piece
             if self._file is not None and self._file_read < self._file_written:
                 size = min(PIECE_BYTES, self._file_written - self._file_read)
@@ -137,3 +206,9 @@ class Spool:
         # The loop is closed when the server went down before the thread ended.
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._ready.set)
+
+
+def _no_room(who: str) -> SpoolFullError:
+    return SpoolFullError(
+        f"{who} no room to buffer this response; ask for less, or try again later"
+    )

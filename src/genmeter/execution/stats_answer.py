@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from genmeter.execution.fairness import Ticket
 from genmeter.execution.pool import QueryPool
 from genmeter.execution.spool import Spool
 from genmeter.execution.summary import Summary, summarize
@@ -37,7 +38,7 @@ class Body(NamedTuple):
 
 @contextlib.asynccontextmanager
 async def answer(
-    pool: QueryPool, store: Store, query: StatsQuery, now_ms: int
+    pool: QueryPool, store: Store, query: StatsQuery, now_ms: int, ticket: Ticket
 ) -> AsyncIterator[Body]:
     """The body that answers ``query`` (C7).
 
@@ -45,7 +46,7 @@ async def answer(
     engine that fails raises EngineError here. What can fail later is the disk with the rows on
     it; the response must then be cut off.
     """
-    async with pool.spooled(lambda: _rows(store.answer(query, now_ms))) as (spool, tally):
+    async with pool.spooled(lambda: _rows(store.answer(query, now_ms)), ticket) as (spool, tally):
         head = _head(query, tally, store.bots)
         yield Body(len(head) + spool.size + len(_TAIL), _pieces(head, spool))
 

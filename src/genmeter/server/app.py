@@ -65,6 +65,7 @@ def create_app(service: Service) -> Starlette:
         bodies=bodies,
         store=service.store,
         pool=service.pool,
+        costs=service.costs,
         writer=service.writer,
         now_ms=service.now_ms,
         stall_seconds=settings.stall_seconds,
@@ -77,6 +78,7 @@ def create_app(service: Service) -> Starlette:
         store=service.store,
         shards=service.shards,
         pool=service.pool,
+        costs=service.costs,
         now_ms=service.now_ms,
         clients=limits,
         limits=QueryLimits(

@@ -11,6 +11,7 @@ from genmeter.auth.accounts import Accounts
 from genmeter.auth.token_cache import Tokens
 from genmeter.clock import now_ms as machine_ms
 from genmeter.config.load import ServerSettings
+from genmeter.execution.costs import Costs
 from genmeter.execution.feed import Feed
 from genmeter.execution.pool import QueryPool
 from genmeter.ingest.writer import Writer
@@ -101,7 +102,14 @@ class Service:
                 engine, store.duplicates, memory_mb=settings.engine_memory_mb * 3 // 4
             )
             self.pool = opening.enter_context(
-                QueryPool(threads=settings.readers, folder=settings.data / "spool")
+                QueryPool(
+                    threads=settings.readers,
+                    folder=settings.data / "spool",
+                    spool_bytes=settings.spool_mb * 2**20,
+                )
+            )
+            self.costs = opening.enter_context(
+                Costs(self.shards, now_ms=self.now_ms, patience_s=settings.query_seconds)
             )
             self.writer = opening.enter_context(
                 Writer(

@@ -19,6 +19,7 @@ Make = Callable[[Sequence[TimeSlice]], str]
 """Writes a statement over pieces of time."""
 
 _TRIES: Final = 3
+_RECENT_DAYS: Final = 30
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,6 +102,18 @@ class Shards:
             return b"".join(self._engine.stream(statement, shard))
 
         return self._planned(selection, run, make, read)
+
+    def records_a_day(self, account: str, now_ms: int) -> float:
+        """About how many records an account has a day, by the index alone. Raises EngineError.
+
+        It is the higher of two: of the last 30 days, and of all, as if they were of 90.
+        """
+        shard = self._engine.layout.shard(account)
+        recent, ever = (
+            int(self._engine.fetch(sql.estimate(account, since_ms), shard) or 0)
+            for since_ms in (now_ms - _RECENT_DAYS * DAY_MS, 0)
+        )
+        return max(recent / _RECENT_DAYS, ever / 90)
 
     def stop(self, run: Run) -> None:
         """End the statements of a run, wherever they are, and begin no more of them."""

@@ -105,6 +105,14 @@ def between(start_ms: int, end_ms: int) -> str:
     return f"neg_ms <= {-start_ms:d} AND neg_ms > {-end_ms:d}"
 
 
+def estimate(account: str, since_ms: int) -> str:
+    """About how many records of an account there are since a time; nothing of them is read."""
+    return (
+        "SELECT sum(rows) FROM (EXPLAIN ESTIMATE SELECT msec "
+        f"FROM {TABLE} WHERE {of_account(account)} AND neg_ms <= {-since_ms:d})"
+    )
+
+
 def json_text(column: str) -> str:
     """A text column as the inside of a JSON string; R3 leaves two characters to escape.
 
