@@ -190,6 +190,7 @@ async def test_a_query_that_waits_too_long_is_told_so_and_never_begins(pool: Que
     heavy = [
         asyncio.ensure_future(pool.run(free.wait, ticket("greedy", cheap=False))) for _ in range(5)
     ]
+    await asyncio.sleep(0)  # they queue
     begun = []
     with pytest.raises(BusyError, match=r"waited 0\.1 seconds"):
         await pool.run(lambda: begun.append(1), ticket("greedy", cheap=False, patience_s=0.1))
