@@ -6,10 +6,12 @@ larger than ``INLINE_BYTES`` is decompressed on the event loop.
 
 import asyncio
 import contextlib
+import functools
 import gzip
 import io
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final, ParamSpec, TypeVar
 
 import zstandard
@@ -47,6 +49,9 @@ _ZSTD_INLINE_STEP: Final = 16
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_THREADS: Final = ThreadPoolExecutor(2, "bodies")
+"""Theirs alone, so that no query keeps records waiting."""
 
 
 class Budget:
@@ -126,14 +131,19 @@ async def _plain(body: bytes, coding: str, most: int) -> bytes:
         except TooLargeError:
             if most <= INLINE_BYTES:
                 raise
-    return await asyncio.to_thread(decompress, body, coding, most)
+    return await _on_a_thread(decompress, body, coding, most)
 
 
 async def aside(long: bool, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """The result of ``function``, on a thread if it takes ``long``."""
     if long:
-        return await asyncio.to_thread(function, *args, **kwargs)
+        return await _on_a_thread(function, *args, **kwargs)
     return function(*args, **kwargs)
+
+
+async def _on_a_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(_THREADS, functools.partial(function, *args, **kwargs))
 
 
 def is_lines(content_type: str) -> bool:

@@ -1,6 +1,7 @@
 """``/healthz`` and ``/readyz``: whether the process runs, and whether it can serve requests."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from starlette.requests import Request
@@ -28,6 +29,7 @@ class HealthRoutes:
         self._store = store
         self._writer = writer
         self._tokens = tokens
+        self._thread = ThreadPoolExecutor(1, "health")  # whatever else keeps threads busy
 
     def routes(self) -> list[Route]:
         """Both routes; neither needs a token."""
@@ -44,7 +46,8 @@ class HealthRoutes:
             raise UnavailableError(f"the writer has been stuck for {seconds:.0f} seconds")
         try:
             async with asyncio.timeout(CHECK_S):
-                await asyncio.to_thread(self._store.check)
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(self._thread, self._store.check)
         except TimeoutError as error:
             raise UnavailableError(
                 f"the engine did not answer within {CHECK_S:.0f} seconds"
