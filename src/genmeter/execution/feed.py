@@ -12,12 +12,15 @@ moment (``HOLD_S``).
 
 import asyncio
 import contextlib
+import functools
 import logging
 import re
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -32,9 +35,14 @@ HEARTBEAT_S: Final = 15.0
 HOLD_S: Final = 2.0
 """Over servers: how long after it was given out a version counts as stored, in seconds."""
 
+SHARE: Final = 0.25
+"""The share of one processor that following the store may take while it keeps up with that."""
+
 _PAUSE_S: Final = 0.2
 _POLL_S: Final = 1.0
-_PAGE: Final = 2_000
+_PAGE: Final = 10_000
+_MOST_PAUSE_S: Final = 2.0
+_REPLAY_THREADS: Final = 2
 _KEPT_BYTES: Final = 4 * 2**20
 _LAST: Final = 2**64 - 1
 _EVENT_ID: Final = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
@@ -70,6 +78,10 @@ class Feed:
         self._moved = asyncio.Event()
         self._news = asyncio.Event()
         self._starting = asyncio.Lock()
+        # Replays have threads of their own, and an account one of them at the most.
+        self._following = ThreadPoolExecutor(1, "live")
+        self._replaying = ThreadPoolExecutor(_REPLAY_THREADS, "replay")
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pump: asyncio.Task[None] | None = None
         self._closed = False
@@ -143,9 +155,9 @@ class Feed:
                     self._news.clear()
                 started = time.monotonic()
                 await self._catch_up()
-                # Of a large store not more than a tenth of a processor is spent on this.
                 took = time.monotonic() - started
-                await asyncio.sleep(max(9 * took, _PAUSE_S if self._alone else _POLL_S))
+                pause = min(took / SHARE - took, _MOST_PAUSE_S)
+                await asyncio.sleep(max(pause, _PAUSE_S if self._alone else _POLL_S))
         finally:
             self._pump = self._loop = None
             self._kept.clear()
@@ -175,7 +187,7 @@ class Feed:
     async def _move_to(self, version: int) -> None:
         accounts = None if None in self._listening else frozenset(filter(None, self._listening))
         while self._place < (version, _LAST):
-            arrivals, after = await self._read(accounts, self._place, version)
+            arrivals, after = await self._read(self._following, accounts, self._place, version)
             size = sum(len(one.row) for one in arrivals)
             self._kept.append(_Span(self._place, after, accounts, arrivals, size))
             while len(self._kept) > 1 and sum(span.size for span in self._kept) > _KEPT_BYTES:
@@ -197,12 +209,17 @@ class Feed:
             if span.before == at and (span.accounts is None or account in span.accounts):
                 return span.arrivals, span.after
         accounts = None if account is None else frozenset([account])
-        return await self._read(accounts, at, self._place[0])
+        async with self._turns.setdefault(account or "", asyncio.Lock()):
+            return await self._read(self._replaying, accounts, at, self._place[0])
 
     async def _read(
-        self, accounts: frozenset[str] | None, after: EventPosition, version: int
+        self,
+        threads: ThreadPoolExecutor,
+        accounts: frozenset[str] | None,
+        after: EventPosition,
+        version: int,
     ) -> tuple[Sequence[StoredRecord], EventPosition]:
-        arrivals = await asyncio.to_thread(
+        read = functools.partial(
             self._store.arrivals,
             accounts,
             now_ms=self._now_ms(),
@@ -210,6 +227,7 @@ class Feed:
             version=version,
             limit=_PAGE,
         )
+        arrivals = await asyncio.get_running_loop().run_in_executor(threads, read)
         if len(arrivals) < _PAGE:
             return arrivals, (version, _LAST)
         return arrivals, (arrivals[-1].version, arrivals[-1].number)
