@@ -109,7 +109,7 @@ class QueryRoutes:
             selections.append(wanted.of_previous().selection)
         tag = await self._tag(asked, selections, [format_.name, wanted.echo()])
         if unchanged(request, tag):
-            return Response(status_code=304, headers={"ETag": tag})
+            return _not_modified(tag)
         ticket = self._ticket(asked, wanted.selection)
         found = await self._work(
             request, asked, ticket, lambda: self._aggregator.aggregate(wanted, asked.run)
@@ -126,7 +126,7 @@ class QueryRoutes:
         about = [format_.name, wanted.echo(), wanted.after]
         tag = await self._tag(asked, [wanted.selection], about)
         if unchanged(request, tag):
-            return Response(status_code=304, headers={"ETag": tag})
+            return _not_modified(tag)
 
         def pieces() -> Generator[bytes, None, render.Listed]:
             lines = self._pager.rows(wanted, format_.line_format, asked.run)
@@ -295,6 +295,10 @@ def _next(request: Request, wanted: RowsQuery, cursor: str | None) -> dict[str, 
         kept = [(k, v) for k, v in request.query_params.multi_items() if k != "cursor"]
         headers["Link"] = f'<{ROWS}?{urlencode([*kept, ("cursor", cursor)])}>; rel="next"'
     return headers
+
+
+def _not_modified(tag: str) -> Response:
+    return Response(status_code=304, headers={"ETag": tag, "Vary": "Accept"})
 
 
 def _weak(content: bytes) -> str:
