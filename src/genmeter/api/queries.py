@@ -36,6 +36,7 @@ from genmeter.execution.pages import Pager
 from genmeter.execution.pool import QueryPool
 from genmeter.formats import negotiation
 from genmeter.formats.base import Format, checksum
+from genmeter.formats.encoders import FORMULAS, SPREADSHEET_CSV
 from genmeter.query import aggregation, listing, selection
 from genmeter.query.listing import RowsQuery
 from genmeter.query.parameters import Parameters
@@ -107,7 +108,7 @@ class QueryRoutes:
         selections = [wanted.selection]
         if wanted.previous:
             selections.append(wanted.of_previous().selection)
-        tag = await self._tag(asked, selections, [format_.name, wanted.echo()])
+        tag = await self._tag(asked, selections, [format_.name, format_.escape, wanted.echo()])
         if unchanged(request, tag):
             return _not_modified(tag)
         ticket = self._ticket(asked, wanted.selection)
@@ -123,7 +124,7 @@ class QueryRoutes:
         format_ = _format(asked.given, request)
         wanted = listing.parse(asked.given, asked.asking)
         asked.given.end()
-        about = [format_.name, wanted.echo(), wanted.after]
+        about = [format_.name, format_.escape, wanted.echo(), wanted.after]
         tag = await self._tag(asked, [wanted.selection], about)
         if unchanged(request, tag):
             return _not_modified(tag)
@@ -283,7 +284,18 @@ class _Rows(Streamed):
 def _format(given: Parameters, request: Request) -> Format:
     """The format asked for; JSON where a fault was noted."""
     named = given.read("format", negotiation.named)
-    return named or negotiation.accepted(", ".join(request.headers.getlist("accept")))
+    format_ = named or negotiation.accepted(", ".join(request.headers.getlist("accept")))
+    if not given.read("escape", _escape):
+        return format_
+    if format_.name != "csv":
+        given.faults.append(f"escape={FORMULAS} needs format=csv")
+    return SPREADSHEET_CSV
+
+
+def _escape(text: str) -> str:
+    if text != FORMULAS:
+        raise ValueError(FORMULAS)
+    return text
 
 
 def _next(request: Request, wanted: RowsQuery, cursor: str | None) -> dict[str, str]:
