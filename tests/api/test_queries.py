@@ -1,6 +1,7 @@
 """The routes of questions about ranges, end to end, over every engine."""
 
 import csv
+import hashlib
 import io
 import json
 from typing import Any
@@ -236,3 +237,26 @@ def test_a_period_before_that_passes_retention_changes_the_etag(
     after = client.http.get("/v2/account/stats/query", params=params, headers=known)
     assert after.status_code == 200
     assert after.json()["previous"]["total"]["jobs"] == 0
+
+
+def test_csv_is_exact_unless_it_is_for_a_spreadsheet(client: Client) -> None:
+    formula = '=HYPERLINK("http://a.example","x")'
+    client.record(job(1, config=formula, model="-1", func='a,"=b'), job(2, config="plain"))
+
+    def rows(path: str, **params: str) -> tuple[list[dict[str, str]], str]:
+        params = {"format": "csv", **params}
+        response = client.http.get(f"/v2/account/stats/{path}", params=params)
+        assert response.status_code == 200, response.text
+        assert hashlib.sha256(response.content).hexdigest() == response.headers["genmeter-sha256"]
+        return list(csv.DictReader(io.StringIO(response.text))), response.headers["etag"]
+
+    exact, tag = rows("rows")
+    assert [row["config"] for row in exact] == [formula, "plain"]
+    escaped, other_tag = rows("rows", escape="formulas")
+    assert escaped == [exact[0] | {"config": f"'{formula}", "model": "'-1"}, exact[1]]
+    assert tag != other_tag
+    exact, tag = rows("query", group_by="config", order="-config")
+    assert [row["config"] for row in exact] == ["plain", formula]
+    escaped, other_tag = rows("query", group_by="config", order="-config", escape="formulas")
+    assert [row["config"] for row in escaped] == ["plain", f"'{formula}"]
+    assert tag != other_tag

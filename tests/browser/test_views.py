@@ -249,6 +249,18 @@ def test_exports_are_exactly_what_is_shown(
     assert found == {name: [row["jobid"] for row in wanted] for name in found}
 
 
+def test_a_csv_export_has_nothing_that_a_spreadsheet_runs(
+    opened: Opened, client: Client, tmp_path: Path
+) -> None:
+    client.record(job(NOON_MS - 1, config="=1+1"))
+    page = opened(client, "/records?last=24h")
+    with page.expect_download() as saving:
+        page.get_by_role("button", name="CSV", exact=True).click()
+    saving.value.save_as(tmp_path / "saved.csv")
+    (row,) = csv.DictReader(io.StringIO((tmp_path / "saved.csv").read_text()))
+    assert row["config"] == "'=1+1"
+
+
 def test_try_it_asks_the_question_of_the_contract(
     opened: Opened, service: Running, known: Client
 ) -> None:

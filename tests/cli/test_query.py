@@ -166,6 +166,13 @@ def test_order_is_the_server_s(asked: Asked) -> None:
     assert [row["jobid"] for row in rows] == [row["jobid"] for row in records()]
 
 
+def test_csv_for_a_spreadsheet_is_asked_for(asked: Asked) -> None:
+    exact = lines(asked, *DAYS, "--rows", "--csv")
+    assert lines(asked, *DAYS, "--rows", "--csv", "--escape", "formulas") == exact
+    done = run(asked, *DAYS, "--rows", "--json", "--escape", "formulas")
+    assert "escape=formulas needs format=csv" in done.stderr
+
+
 def test_records_as_a_table(asked: Asked) -> None:
     found = lines(asked, *DAYS, "--rows", "--bot", "kling")
     assert found == [

@@ -1,5 +1,6 @@
 """Which format a client wants, and bodies that are counted and hashed."""
 
+import csv
 import hashlib
 import io
 import json
@@ -7,11 +8,13 @@ import json
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from genmeter.errors import NotAcceptableError
 from genmeter.formats import negotiation
-from genmeter.formats.base import Checked
-from genmeter.formats.encoders import FORMATS
+from genmeter.formats.base import Checked, Table
+from genmeter.formats.encoders import FORMATS, SPREADSHEET_CSV
 
 
 @pytest.mark.parametrize(
@@ -75,3 +78,35 @@ def test_rows_in_every_format(name: str, some: bool) -> None:
         else:
             table = pa.ipc.open_stream(body).read_all()
         assert [(row["jobid"], row["code"]) for row in table.to_pylist()] == rows
+
+
+CELLS = st.text("=+-@＝＋－＠a\",\\' é\U0001f600", max_size=6)  # noqa: RUF001  # wide signs
+
+
+def harmless(text: str) -> str:
+    """What a text becomes for a spreadsheet."""
+    return f"'{text}" if text[:1] and text[0] in "=+-@＝＋－＠" else text  # noqa: RUF001
+
+
+@given(st.lists(st.tuples(CELLS, st.integers(), CELLS, CELLS), max_size=4))
+def test_csv_for_spreadsheets_runs_no_text_and_keeps_numbers(
+    rows: list[tuple[str, int, str, str]],
+) -> None:
+    def line(row: tuple[str, int, str, str]) -> str:
+        """A row as the engine writes it: each text between quotes, each number without."""
+        cells = [v if isinstance(v, int) else '"{}"'.format(v.replace('"', '""')) for v in row]
+        return ",".join(map(str, cells)) + "\n"
+
+    wanted = [[harmless(a), str(n), harmless(b), harmless(c)] for a, n, b, c in rows]
+    writer = SPREADSHEET_CSV.rows(["a", "n", "b", "c"], {})
+    body = writer.take("".join(map(line, rows)).encode()) + writer.end({})
+    assert list(csv.reader(io.StringIO(body.decode(), newline=""))) == [
+        ["a", "n", "b", "c"],
+        *wanted,
+    ]
+    types = {"a": str, "n": int, "b": str, "c": str}
+    table = Table(
+        document={}, rows=[dict(zip(types, row, strict=True)) for row in rows], types=types
+    )
+    told = list(csv.reader(io.StringIO(SPREADSHEET_CSV.table(table).decode(), newline="")))
+    assert told == [["a", "n", "b", "c"], *wanted]

@@ -1,5 +1,6 @@
 """Bytes -> rows and rejections (R1 to R6): fields, admission, timestamps, accounts."""
 
+import codecs
 import json
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final
@@ -298,12 +299,21 @@ def test_r2_an_admin_cannot_make_up_an_account_with_a_bad_name(account: str) -> 
     "body",
     [
         b"", b" ", b"[]", b" [ ] ", b"\xff", b"{", b"[{}", b"{}{}", b"nul", b"[1,]", b"NaN",
-        b"\xef\xbb\xbf{}", b'{"a":"\\ud800"}', b"[" * 10**6, b'{"bot":' * 10**6,
+        b"\xef\xbb\xbf" * 2 + b"{}", b'{"a":"\\ud800"}', b"[" * 10**6, b'{"bot":' * 10**6,
     ],
 )  # fmt: skip
 def test_r4_a_body_that_cannot_be_read_is_a_bad_request(body: bytes) -> None:
     with pytest.raises(BadRequestError):
         read(body)
+
+
+@pytest.mark.parametrize("lines", [False, True])
+def test_r4_a_byte_order_mark_is_no_part_of_the_first_record(lines: bool) -> None:
+    record = json.dumps(MINIMAL).encode()
+    bodies = [b"%b", b"%b\n%b"] if lines else [b"%b", b"[%b,%b]"]
+    for form, count in zip(bodies, (1, 2), strict=True):
+        decoded = read(codecs.BOM_UTF8 + form % ((record,) * count), lines=lines)
+        assert (len(decoded.rows), decoded.rejected) == (count, [])
 
 
 def test_r4_lines_are_records_and_blank_ones_are_none() -> None:

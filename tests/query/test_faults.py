@@ -76,6 +76,8 @@ COMMON: Final[list[tuple[Given, tuple[str, ...]]]] = [
       for bound in ("-1", "1.5", "fast")],
     ({"min_msec": [1, 2]}, ("min_msec", "2", "one")),
     ({"format": "xml"}, ("format", '"xml"', *FORMATS)),
+    ({"escape": "formulas"}, ("escape=formulas", "format=csv")),
+    ({"escape": "all", "format": "csv"}, ("escape", '"all"', "formulas")),
     ({"format": ["csv", "json"]}, ("format", "2", "one")),
     ({"foo": "1"}, ("unknown", '"foo"', "timezone", "model!", "captchaProvider", "format")),
     ({"Bot": "kling"}, ("unknown", '"Bot"', "bot")),

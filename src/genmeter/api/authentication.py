@@ -6,7 +6,7 @@ from typing import Final
 from starlette.requests import Request
 
 from genmeter.api.limits import Limits
-from genmeter.api.middleware import ACCOUNT
+from genmeter.api.middleware import ACCOUNT, AUTHENTICATES
 from genmeter.auth.accounts import Token
 from genmeter.auth.token_cache import Tokens
 from genmeter.errors import UnauthorizedError
@@ -29,6 +29,7 @@ class Authenticator:
         lacks ``scope``, TooManyError where its address has sent too many wrong tokens. A token
         that was valid lately is never refused for what others behind the same address send.
         """
+        request.scope[AUTHENTICATES] = True
         headers = request.headers.getlist("authorization")
         scheme, _, text = headers[0].partition(" ") if len(headers) == 1 else ("", "", "")
         text = text.strip()

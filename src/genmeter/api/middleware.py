@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -28,6 +29,8 @@ REQUEST_ID: Final = "genmeter.request_id"
 ACCOUNT: Final = "genmeter.account"
 EXTRA_HEADERS: Final = "genmeter.headers"
 """Headers that every response to the request has, errors too."""
+AUTHENTICATES: Final = "genmeter.authenticates"
+"""Set on a request whose response depends on its token."""
 
 
 def error_response(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
@@ -104,6 +107,27 @@ class CatchAll:
             if not started:
                 message = f"internal error; the server's log has the request {request_id}"
                 await error_response(500, message)(scope, receive, send)
+
+
+class Private:
+    """Marks responses that depend on a token, errors too, so that no shared cache mixes them up.
+
+    A browser may keep such a response, but must ask whether it still holds.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def marked(message: Message) -> None:
+            if message["type"] == "http.response.start" and AUTHENTICATES in scope:
+                headers = MutableHeaders(raw=list(message.get("headers", ())))
+                headers.setdefault("Cache-Control", "private, no-cache")
+                headers.add_vary_header("Authorization")
+                message["headers"] = headers.raw
+            await send(message)
+
+        await self._app(scope, receive, marked if scope["type"] == "http" else send)
 
 
 class UnlessRecording:

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from genmeter.execution.render import FRACTIONS
-from genmeter.formats.encoders import FORMATS
+from genmeter.formats.encoders import FORMATS, FORMULAS
 from genmeter.model.bots import Bots
 from genmeter.model.fields import BY_KEY
 from genmeter.query.aggregation import MAX_METRICS, MAX_TOP, PREVIOUS
@@ -190,6 +190,11 @@ def _selecting(bots: Bots) -> list[dict[str, Any]]:
         _single("min_msec", _COUNT, "Shortest duration, milliseconds"),
         _single("max_msec", _COUNT, "Longest duration, milliseconds"),
         _single("format", {"enum": list(FORMATS)}, "Takes precedence over Accept"),
+        _single(
+            "escape",
+            {"const": FORMULAS},
+            "In CSV, puts ' before texts that a spreadsheet runs: those beginning with = + - @",
+        ),
     ]
 
 

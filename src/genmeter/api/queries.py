@@ -36,6 +36,7 @@ from genmeter.execution.pages import Pager
 from genmeter.execution.pool import QueryPool
 from genmeter.formats import negotiation
 from genmeter.formats.base import Format, checksum
+from genmeter.formats.encoders import FORMULAS, SPREADSHEET_CSV
 from genmeter.query import aggregation, listing, selection
 from genmeter.query.listing import RowsQuery
 from genmeter.query.parameters import Parameters
@@ -107,9 +108,9 @@ class QueryRoutes:
         selections = [wanted.selection]
         if wanted.previous:
             selections.append(wanted.of_previous().selection)
-        tag = await self._tag(asked, selections, [format_.name, wanted.echo()])
+        tag = await self._tag(asked, selections, [format_.name, format_.escape, wanted.echo()])
         if unchanged(request, tag):
-            return Response(status_code=304, headers={"ETag": tag})
+            return _not_modified(tag)
         ticket = self._ticket(asked, wanted.selection)
         found = await self._work(
             request, asked, ticket, lambda: self._aggregator.aggregate(wanted, asked.run)
@@ -123,10 +124,10 @@ class QueryRoutes:
         format_ = _format(asked.given, request)
         wanted = listing.parse(asked.given, asked.asking)
         asked.given.end()
-        about = [format_.name, wanted.echo(), wanted.after]
+        about = [format_.name, format_.escape, wanted.echo(), wanted.after]
         tag = await self._tag(asked, [wanted.selection], about)
         if unchanged(request, tag):
-            return Response(status_code=304, headers={"ETag": tag})
+            return _not_modified(tag)
 
         def pieces() -> Generator[bytes, None, render.Listed]:
             lines = self._pager.rows(wanted, format_.line_format, asked.run)
@@ -283,7 +284,18 @@ class _Rows(Streamed):
 def _format(given: Parameters, request: Request) -> Format:
     """The format asked for; JSON where a fault was noted."""
     named = given.read("format", negotiation.named)
-    return named or negotiation.accepted(", ".join(request.headers.getlist("accept")))
+    format_ = named or negotiation.accepted(", ".join(request.headers.getlist("accept")))
+    if not given.read("escape", _escape):
+        return format_
+    if format_.name != "csv":
+        given.faults.append(f"escape={FORMULAS} needs format=csv")
+    return SPREADSHEET_CSV
+
+
+def _escape(text: str) -> str:
+    if text != FORMULAS:
+        raise ValueError(FORMULAS)
+    return text
 
 
 def _next(request: Request, wanted: RowsQuery, cursor: str | None) -> dict[str, str]:
@@ -295,6 +307,10 @@ def _next(request: Request, wanted: RowsQuery, cursor: str | None) -> dict[str, 
         kept = [(k, v) for k, v in request.query_params.multi_items() if k != "cursor"]
         headers["Link"] = f'<{ROWS}?{urlencode([*kept, ("cursor", cursor)])}>; rel="next"'
     return headers
+
+
+def _not_modified(tag: str) -> Response:
+    return Response(status_code=304, headers={"ETag": tag, "Vary": "Accept"})
 
 
 def _weak(content: bytes) -> str:

@@ -52,6 +52,7 @@ _OPTIONS: Final = (
     ("account", "ACCOUNT", True, "Query another account; needs a token with the admin scope."),
     ("limit", "N", False, f"With --rows: at most N; a table has {_OF_A_TABLE} by default."),
     ("cursor", "CURSOR", False, "With --rows: continue after the page before."),
+    ("escape", "formulas", False, "In CSV: mark texts that a spreadsheet would run."),
 )
 
 

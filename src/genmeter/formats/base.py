@@ -40,6 +40,7 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
     """A format: its name, which is the ending of its files, its media type and its encoders.
 
     ``line_format`` is how the engine writes the lines that ``rows(columns, query)`` encodes.
+    ``escape`` names what the format escapes beyond its own rules.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Format(msgspec.Struct, frozen=True, kw_only=True):
     line_format: LineFormat
     rows: Callable[[Sequence[str], Mapping[str, Any]], RowsEncoder]
     table: Callable[[Table], bytes]
+    escape: str = ""
 
     @property
     def packed(self) -> bool:

@@ -5,6 +5,7 @@ A new format is its two encoders, of rows and of tables, and an entry.
 
 import csv
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -62,6 +63,40 @@ class _Csv:
     def end(self, tail: Mapping[str, Any]) -> bytes:
         """The header, where there was no row."""
         return self._head
+
+
+_FORMULA: Final = "=+-@＝＋－＠"  # noqa: RUF001
+"""What makes a spreadsheet run a text; the wide forms do so in some locales.
+
+A tab or a line break at the beginning does, too, but no record holds one (R3).
+"""
+
+_FORMULA_CELL: Final = re.compile(
+    b'(?:^|(?<=,))"(?=%b)' % b"|".join(re.escape(char.encode()) for char in _FORMULA),
+    re.MULTILINE,
+)
+"""The quote that opens such a text: within a text a quote is doubled, so it never matches there."""
+
+
+class _SpreadsheetCsv(_Csv):
+    """CSV whose texts no spreadsheet runs."""
+
+    def take(self, lines: bytes) -> bytes:
+        """Rows with a ``'`` before each text that begins like a formula."""
+        return super().take(_FORMULA_CELL.sub(b"\"'", lines))
+
+
+def _spreadsheet_csv_table(table: Table) -> bytes:
+    rows = [
+        {
+            name: f"'{value}"
+            if isinstance(value, str) and value.startswith(tuple(_FORMULA))
+            else value
+            for name, value in row.items()
+        }
+        for row in table.rows
+    ]
+    return _csv_table(msgspec.structs.replace(table, rows=rows))
 
 
 def _columnar_rows(
@@ -148,3 +183,9 @@ FORMATS: Final = {
     )
 }
 """All formats by name; the first is what a client gets that accepts anything."""
+
+FORMULAS: Final = "formulas"
+SPREADSHEET_CSV: Final = msgspec.structs.replace(
+    FORMATS["csv"], rows=_SpreadsheetCsv, table=_spreadsheet_csv_table, escape=FORMULAS
+)
+"""CSV for people: exact CSV runs a text such as ``=HYPERLINK(...)`` when a spreadsheet opens it."""

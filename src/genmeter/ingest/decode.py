@@ -4,6 +4,7 @@ Rules R1 to R6 live here. Each record stands alone (R4): the fast path decodes i
 typed structure; only a record that fails it is looked at again, to name everything that is wrong.
 """
 
+import codecs
 import itertools
 import re
 import secrets
@@ -114,6 +115,7 @@ def decode(
     """
     decoded = Decoded(rows=[], rejected=[])
     most = admission.most or len(body) + 1
+    body = body.removeprefix(codecs.BOM_UTF8)  # some editors and shells write one
     index = -1
     for index, raw in enumerate(split.lines(body) if lines else split.document(body)):
         if index >= most:

@@ -15,6 +15,7 @@ from genmeter.api.limits import Limits
 from genmeter.api.live import LiveRoutes
 from genmeter.api.middleware import (
     CatchAll,
+    Private,
     RequestLog,
     UnlessRecording,
     genmeter_error,
@@ -109,6 +110,7 @@ def create_app(service: Service) -> Starlette:
         ],
         middleware=[
             Middleware(RequestLog),
+            Middleware(Private),
             Middleware(UnlessRecording, STATS, _for_readers),
             Middleware(CatchAll),
         ],

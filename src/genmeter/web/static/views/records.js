@@ -10,6 +10,7 @@ import { noRecords, panel } from "../parts/panels.js";
 const PAGE = 100;
 const SHORT = ["bot", "config", "endpoint", "model"];
 const FORMATS = { csv: "CSV", parquet: "Parquet", ndjson: "NDJSON" };
+const ESCAPES = { csv: "formulas" }; // people open it in a spreadsheet, which would run them
 
 export function show(view) {
   const { params } = view;
@@ -19,7 +20,7 @@ export function show(view) {
   // A file holds what is shown, also where more has come since: its range is that of the answer.
   const range = {};
   const exports = Object.entries(FORMATS).map(([name, label]) =>
-    exporter(view, label, () => question(params, { order, format: name, ...range })),
+    exporter(view, label, () => question(params, { order, format: name, escape: ESCAPES[name], ...range })),
   );
   const switched = h(
     "a",
