@@ -26,7 +26,12 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A service that gives heads a second, and an address three connections."""
     data = tmp_path_factory.mktemp("protocol") / "data"
     with running(
-        data, head_seconds=1, idle_seconds=2, connections=8, connections_per_address=3
+        data,
+        head_seconds=1,
+        idle_seconds=2,
+        stall_seconds=1,
+        connections=8,
+        connections_per_address=3,
     ) as service:
         yield service
 
@@ -241,6 +246,26 @@ def test_idle_connections_give_way_and_only_busy_ones_keep_others_out(own: Runni
         busy[0].sendall(b"{}       ")
         assert response(busy[0])[0] == 400
         assert own.client().http.get("/healthz").status_code == 200
+
+
+def test_a_client_that_reads_nothing_is_cut_off_and_a_slow_one_is_not(own: Running) -> None:
+    asked = 400
+    for pause in (5.0, 0.0):
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+            host, port = own.base_url.removeprefix("http://").split(":")
+            connection.settimeout(30)
+            connection.connect((host, int(port)))
+            connection.sendall(head("GET", "/openapi.json") * asked)
+            time.sleep(pause)
+            received = tail = b""
+            answers = 0
+            with contextlib.suppress(ConnectionError):
+                while answers < asked and (received := connection.recv(262_144)):
+                    answers += (tail + received).count(b"HTTP/1.1 200")
+                    tail = received[-11:]
+                    time.sleep(0 if pause else 0.02)
+            assert (answers == asked) is not bool(pause)
 
 
 def test_a_service_opens_as_many_files_as_it_may(tmp_path: Path) -> None:
