@@ -1,8 +1,9 @@
 """What one connection may do: bytes and seconds of a head, connections, and how it is told."""
 
 import contextlib
-import resource
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +27,12 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A service that gives heads a second, and an address three connections."""
     data = tmp_path_factory.mktemp("protocol") / "data"
     with running(
-        data, head_seconds=1, idle_seconds=2, connections=8, connections_per_address=3
+        data,
+        head_seconds=1,
+        idle_seconds=2,
+        stall_seconds=1,
+        connections=8,
+        connections_per_address=3,
     ) as service:
         yield service
 
@@ -243,17 +249,35 @@ def test_idle_connections_give_way_and_only_busy_ones_keep_others_out(own: Runni
         assert own.client().http.get("/healthz").status_code == 200
 
 
-def test_a_service_opens_as_many_files_as_it_may(tmp_path: Path) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, soft), hard))
-    try:
-        process = Process(tmp_path / "data")
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    with process:
-        limits = Path(f"/proc/{process.process.pid}/limits").read_text()
-        (line,) = (line for line in limits.splitlines() if line.startswith("Max open files"))
-        assert line.split()[3] == line.split()[4]
+def test_a_client_that_reads_nothing_is_cut_off_and_a_slow_one_is_not(own: Running) -> None:
+    asked = 400
+    for pause in (5.0, 0.0):
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+            host, port = own.base_url.removeprefix("http://").split(":")
+            connection.settimeout(30)
+            connection.connect((host, int(port)))
+            connection.sendall(head("GET", "/openapi.json") * asked)
+            time.sleep(pause)
+            received = tail = b""
+            answers = 0
+            with contextlib.suppress(ConnectionError):
+                while answers < asked and (received := connection.recv(262_144)):
+                    answers += (tail + received).count(b"HTTP/1.1 200")
+                    tail = received[-11:]
+                    time.sleep(0 if pause else 0.02)
+            assert (answers == asked) is not bool(pause)
+
+
+def test_a_service_opens_as_many_files_as_it_may() -> None:
+    """In a process without the embedded engine, which does the same for itself."""
+    code = (
+        "import resource; from genmeter.server.run import allow_files;"
+        "_, most = resource.getrlimit(resource.RLIMIT_NOFILE);"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (256, most)); allow_files();"
+        "assert resource.getrlimit(resource.RLIMIT_NOFILE) == (most, most)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_a_trusted_proxy_says_who_the_client_is_and_nobody_else_does() -> None:

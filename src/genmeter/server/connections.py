@@ -16,13 +16,15 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
     """``most`` connections in all, ``per_address`` from one address, 0 for no limit.
 
     ``proxies`` are networks whose addresses have no limit: all clients of a proxy share its own.
-    ``head_seconds`` is how long a request's line and headers may take.
+    ``head_seconds`` is how long a request's line and headers may take, ``stall_seconds`` how long
+    a client may read nothing.
     """
 
     most: int
     per_address: int
     proxies: Sequence[str] = ()
     head_seconds: float
+    stall_seconds: float = 60
 
 
 class Closable(Protocol):

@@ -63,6 +63,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refused = False
         self._lingers = False
         self._deadline: asyncio.TimerHandle | None = None
+        self._look: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Admit or refuse a new connection."""
@@ -87,6 +88,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Give back what the connection held."""
         self._clear_deadline()
         self._unset_keepalive_if_required()
+        self._unwatch_output()
         if self._admitted:
             self.connections_.forget(self, self._address)
         if self._lingers:
@@ -155,25 +157,41 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """Close an idle connection, but let a client finish that still reads the response."""
-        if not self.transport.is_closing() and not self.transport.get_write_buffer_size():
-            self.transport.close()
-        else:
+        if self.transport.get_write_buffer_size():
             self._watch_output()
+        else:
+            self.transport.close()
+
+    def pause_writing(self) -> None:
+        """Wait for a client that reads more slowly than it is sent to."""
+        super().pause_writing()
+        self._watch_output()
+
+    def resume_writing(self) -> None:
+        """Go on writing."""
+        super().resume_writing()
+        self._unwatch_output()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP."""
         self._refuse(400, "the request is not valid HTTP/1.1")
 
     def _watch_output(self) -> None:
-        """Abort once the client has read nothing for as long as a connection may be idle."""
+        """Abort when a client has read nothing between two looks."""
+        before = self._unsent
+        self._unwatch_output()
         unsent = self.transport.get_write_buffer_size()
-        if unsent == self._unsent:
+        if unsent and unsent == before:
             self.transport.abort()
-        else:
+        elif unsent:
             self._unsent = unsent
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self._look = self.loop.call_later(self._limits.stall_seconds, self._watch_output)
+
+    def _unwatch_output(self) -> None:
+        self._unsent = 0
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
 
     def _set_deadline(self) -> None:
         if self._deadline is None and not self._refused:

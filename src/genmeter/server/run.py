@@ -66,6 +66,7 @@ def configure(service: Service) -> uvicorn.Config:
         per_address=settings.connections_per_address,
         proxies=settings.trusted_proxies,
         head_seconds=settings.head_seconds,
+        stall_seconds=settings.stall_seconds,
     )
     return uvicorn.Config(
         create_app(service),
