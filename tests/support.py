@@ -70,6 +70,7 @@ def settings(data: Path, **changes: Any) -> ServerSettings:
         "token_queries": 0,
         "account_queries": 0,
         "account_queries_at_once": 32,
+        "account_streams": 64,
         "log_level": "warning",
     }
     return ServerSettings(**(values | changes))

@@ -94,6 +94,7 @@ def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         account_records=10,
         account_queries=1,
         account_queries_at_once=2,
+        account_streams=2,
         failed_tokens=5,
         query_seconds=3,
     ) as service:
@@ -231,3 +232,13 @@ def test_a_revoked_token_is_known_no_more(limited: Running) -> None:
     time.sleep(0.6)
     assert client.http.get("/v2/account").status_code == 401
     assert not tokens.known(client.token)
+
+
+def test_live_streams_of_an_account_are_limited(limited: Running) -> None:
+    client = limited.client()
+    live = "/v2/account/stats/live"
+    with client.http.stream("GET", live) as one, client.http.stream("GET", live) as two:
+        assert (one.status_code, two.status_code) == (200, 200)
+        refused(client.http.get(live), "2 live streams of this account are open")
+        with limited.client().http.stream("GET", live) as other:
+            assert other.status_code == 200

@@ -98,6 +98,7 @@ class Limits:
         self._clock = clock
         self._failures = RateLimit("failed-tokens", settings.failed_tokens, 60)
         self._held = Held(settings.account_queries_at_once)
+        self._streams = Held(settings.account_streams)
         self._posts = _both("posts", settings.token_posts, settings.account_posts)
         self._records = _both("records", settings.token_records, settings.account_records)
         self._queries = _both("queries", settings.token_queries, settings.account_queries)
@@ -130,6 +131,20 @@ class Limits:
             yield
         finally:
             self._held.leave(account)
+
+    @contextmanager
+    def following(self, account: str) -> Iterator[None]:
+        """Hold one of the account's places while a live stream goes on."""
+        if not self._streams.enter(account):
+            raise TooManyError(
+                f"{self._streams.most} live streams of this account are open, the most at one "
+                "time; close one first",
+                10,
+            )
+        try:
+            yield
+        finally:
+            self._streams.leave(account)
 
     def may_try(self, address: str, known: Callable[[], bool]) -> None:
         """Refuse a token that is not ``known`` where its address has sent too many wrong ones."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import Final
 
 from starlette.requests import Request
@@ -10,6 +11,7 @@ from starlette.routing import Route
 from starlette.types import Send
 
 from genmeter.api.authentication import Authenticator
+from genmeter.api.limits import Limits
 from genmeter.api.responses import Streamed
 from genmeter.auth.accounts import Token
 from genmeter.errors import ForbiddenError, UnauthorizedError
@@ -41,10 +43,12 @@ class LiveRoutes:
         authenticator: Authenticator,
         bots: Bots,
         *,
+        limits: Limits,
         stall_seconds: float,
     ) -> None:
         self._live = live
         self._authenticator = authenticator
+        self._limits = limits
         self._bots = bots
         self._stall_seconds = stall_seconds
 
@@ -65,7 +69,9 @@ class LiveRoutes:
         async def still_allowed() -> None:
             await self._authenticator.authenticate(request, "read")
 
-        return _Stream(self._live.follow(account, bots, after), still_allowed, self._stall_seconds)
+        events = self._live.follow(account, bots, after)
+        place = self._limits.following(token.account)
+        return _Stream(events, place, still_allowed, self._stall_seconds)
 
 
 def _asked(
@@ -98,16 +104,22 @@ class _Stream(Streamed):
     def __init__(
         self,
         events: AsyncGenerator[bytes, None],
+        place: AbstractContextManager[None],
         still_allowed: Callable[[], Awaitable[None]],
         stall_seconds: float,
     ) -> None:
         super().__init__(_MEDIA_TYPE, stall_seconds)
         self.headers.update(_HEADERS)
         self._events = events
+        self._place = place
         self._still_allowed = still_allowed
 
     async def send(self, send: Send) -> None:
         """Send what comes. What is known to be wrong is raised before the first byte."""
+        with self._place:
+            await self._send(send)
+
+    async def _send(self, send: Send) -> None:
         watching = asyncio.ensure_future(self._watch_token())
         coming = asyncio.ensure_future(anext(self._events))
         try:

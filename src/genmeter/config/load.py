@@ -53,6 +53,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     token_queries: int
     account_queries: int
     account_queries_at_once: int
+    account_streams: int
     log_level: str
     accept_loss: bool = False
     bots: Bots | None = None

@@ -237,6 +237,7 @@ SETTINGS: Final = (
     _limit(
         "account_queries_at_once", "32", "Queries of one account that may wait or run at one time"
     ),
+    _limit("account_streams", "64", "Live streams of one account at one time"),
     Setting(
         name="spool_mb",
         read=readers.integer(1, 1_048_576),

@@ -93,7 +93,11 @@ def create_app(service: Service) -> Starlette:
     )
     tokens = TokenRoutes(service.accounts, authenticator, bodies, service.now_ms)
     live = LiveRoutes(
-        service.feed, authenticator, service.store.bots, stall_seconds=settings.stall_seconds
+        service.feed,
+        authenticator,
+        service.store.bots,
+        limits=limits,
+        stall_seconds=settings.stall_seconds,
     )
     health = HealthRoutes(store=service.store, writer=service.writer, tokens=service.tokens)
     description = openapi.document(service.store.bots)
