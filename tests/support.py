@@ -178,7 +178,9 @@ class Process:
         )
         assert self.process.stdout is not None
         self.ready_line = self.process.stdout.readline()
-        assert "ready on" in self.ready_line, self.log()
+        if "ready on" not in self.ready_line:
+            self.kill()
+            raise AssertionError(self.log())
         self.base_url = self.ready_line.split(" ready on ")[1].split()[0]
 
     def __enter__(self) -> "Process":

@@ -17,7 +17,7 @@ from typing import Final
 
 import httpx2
 
-from genmeter.clock import DAY_MS
+from genmeter.storage.engine.torn import CHECK_S
 from tests.faults.ledger import STATS, Fate
 from tests.faults.shim import CHANGES, Action, Call, Names, Shim
 from tests.faults.trial import Trial
@@ -102,6 +102,22 @@ def nth_call_fails(trial: Trial, *, calls: Call = CHANGES, most: int = 80, start
             if reply.status_code == 503 and number % 4 == 0:
                 sender.post(client, records)  # what the reply says to do
         trial.looks(server)
+    trial.verify()
+
+
+def merges_fail(trial: Trial) -> None:
+    """Writes of merges fail, halfway; the parts they are made of must stay."""
+    shim = trial.shim
+    assert shim is not None
+    with trial.server() as server:
+        shim.arm(Call.WRITE, error=errno.ENOSPC, times=0, action=Action.TEAR, pattern="tmp_merge")
+        with trial.loaded(server):
+            trial.wait(lambda: shim.hit > 0, "merges nothing")
+            trial.pause()
+            shim.disarm()
+            trial.recovers(server)
+        time.sleep(CHECK_S + 1)
+        trial.compare(server)
     trial.verify()
 
 
@@ -277,7 +293,13 @@ def recovered(trial: Trial, mark: int) -> list[str]:
         return [f"it does not start: {str(error)[:500]}"]
 
 
-SHORT: Final = {
-    "killed": killed, "stopped": stopped, "descriptors": few_descriptors, "memory": little_memory,
-    "cut": cut_connections,
+WITH_SHIM: Final = {
+    scenario.__name__: scenario
+    for scenario in (disk_full, disk_read_only, disk_fails, nth_call_fails, merges_fail, dies_at_nth_call)
+}
+ALL: Final[dict[str, Callable[[Trial], None]]] = WITH_SHIM | {
+    scenario.__name__: scenario
+    for scenario in (
+        killed, stopped, few_descriptors, little_memory, clock_jumps, cut_connections, power_cut,
+    )
 }  # fmt: skip

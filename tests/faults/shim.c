@@ -43,6 +43,7 @@ struct control {
     uint32_t seen;    /* written by us: calls that counted */
     uint32_t hit;     /* written by us: calls that were hit */
     char pattern[256]; /* what the path below the root must hold; empty for any */
+    char where[256];  /* written by us: the end of the path that was hit last */
 };
 
 static struct control *control;
@@ -94,6 +95,8 @@ static int fault(enum call call, const char *path) {
     if (seen < control->skip) return -1;
     if (control->times && seen >= control->skip + control->times) return -1;
     __atomic_fetch_add(&control->hit, 1, __ATOMIC_ACQ_REL);
+    size_t length = strlen(path), most = sizeof control->where - 1;
+    snprintf(control->where, most, "%s", path + (length > most ? length - most : 0));
     if (control->action == EXIT_BEFORE) _exit(137);
     return (int)control->action;
 }
@@ -382,6 +385,22 @@ int linkat(int at, const char *from, int to_at, const char *to, int flags) {
     return link_at(at, from, to_at, to, flags);
 }
 
+int symlink(const char *target, const char *name) {
+    char path[PATH_MAX];
+    if (!of_name(AT_FDCWD, name, path) || !ours(path)) return (int)syscall(SYS_symlinkat, target, AT_FDCWD, name);
+    GUARD(LINK, path);
+    int log = journalled(path);
+    if (log) pthread_mutex_lock(&lock);
+    int result = (int)syscall(SYS_symlinkat, target, AT_FDCWD, name);
+    int error = errno;
+    if (log && result == 0)
+        note("link\t%lu\t%s\t%lu\t%s\n", parent(path), base(path), inode(path), target);
+    if (log) pthread_mutex_unlock(&lock);
+    AFTER;
+    errno = error;
+    return result;
+}
+
 static long call_it(long which, long a, long b, long c, long d, long e, long f) {
     switch (which) {
     case SYS_renameat2: return move((int)a, (const char *)b, (int)c, (const char *)d, (unsigned)e);
@@ -410,7 +429,7 @@ static const struct { const char *name; void *ours; } HOOKS[] = {
     {"ftruncate64", ftruncate64}, {"rename", rename}, {"renameat", renameat},
     {"renameat2", renameat2}, {"unlink", unlink}, {"unlinkat", unlinkat}, {"rmdir", rmdir},
     {"remove", remove}, {"mkdir", mkdir}, {"mkdirat", mkdirat}, {"link", link},
-    {"linkat", linkat}, {"syscall", syscall_of_others},
+    {"linkat", linkat}, {"symlink", symlink}, {"syscall", syscall_of_others},
 };
 
 static void set(const ElfW(Rela) *entry, size_t size, const ElfW(Sym) *symbols, const char *names,

@@ -13,7 +13,7 @@ from typing import Final
 from tests.support import program
 
 SOURCE: Final = Path(__file__).with_name("shim.c")
-_FIELDS: Final = struct.Struct("<IIIIiIII256s")
+_FIELDS: Final = struct.Struct("<IIIIiIII256s256s")
 
 
 class Call(IntFlag):
@@ -105,7 +105,7 @@ class Shim:
         """Hit the calls behind the first ``skip``: ``times`` of them, or all for 0."""
         self.disarm()
         packed = _FIELDS.pack(
-            0, int(calls) & 0xFF, skip, times, error, action, 0, 0, pattern.encode()
+            0, int(calls) & 0xFF, skip, times, error, action, 0, 0, pattern.encode(), b""
         )
         self._control[4:] = packed[4:]
         self._control[:4] = struct.pack("<I", 1)
@@ -125,6 +125,12 @@ class Shim:
         """How many of them were hit."""
         return int(_FIELDS.unpack(self._control[:])[7])
 
+    @property
+    def where(self) -> str:
+        """The file that the last hit call was on, below the data folder."""
+        path: bytes = _FIELDS.unpack(self._control[:])[9]
+        return path.rstrip(b"\0").decode(errors="replace").removeprefix(str(self.data))
+
 
 class Journal:
     """What happened to the files of a folder, in order, each fsync with a copy of the file."""
@@ -137,8 +143,11 @@ class Journal:
         data.mkdir(parents=True, exist_ok=True)
         lines = [f"root\t{data.stat().st_ino}"]
         for number, (path, inode) in enumerate(_tree(data).items()):
-            is_folder = path.is_dir()
             parent = path.parent.stat().st_ino
+            if path.is_symlink():
+                lines.append(f"link\t{parent}\t{path.name}\t{inode}\t{path.readlink()}")
+                continue
+            is_folder = path.is_dir()
             lines.append(f"create\t{parent}\t{path.name}\t{inode}\t{is_folder:d}")
             if not is_folder:
                 shutil.copyfile(path, folder / f"begin-{number}")
@@ -167,6 +176,7 @@ class Journal:
         synced: dict[str, dict[str, str]] = {}
         ordered: dict[str, dict[str, str]] = {}
         content: dict[str, str] = {}
+        links: dict[str, str] = {}
         folders = set()
         root = ""
         lines = self._log.read_bytes()[:position].decode().splitlines()
@@ -180,6 +190,9 @@ class Journal:
                     live.setdefault(parent, {})[name] = inode
                     if is_folder == "1":
                         folders.add(inode)
+                case ["link", parent, name, inode, to]:
+                    live.setdefault(parent, {})[name] = inode
+                    links[inode] = to
                 case ["unlink", parent, name]:
                     live.get(parent, {}).pop(name, None)
                 case ["rename", parent, name, to_parent, to_name]:
@@ -202,6 +215,8 @@ class Journal:
                 path.mkdir()
                 for name, entry in kept.get(inode, {}).items():
                     make(entry, path / name)
+            elif inode in links:
+                path.symlink_to(links[inode])
             elif inode in content:
                 shutil.copyfile(self.folder / content[inode], path)
             else:
