@@ -204,7 +204,7 @@ def cut_connections(trial: Trial) -> None:
             _half_a_request, _no_wait, _half_a_response, _reset,
         )  # fmt: skip
         with trial.loaded(server):
-            open_before = _open_files(server)
+            open_before = _connections(server)
             for number in range(int(20 * max(trial.seconds, 1))):
                 way = ways[number % len(ways)]
                 records = sender.make(50, int(time.time() * 1000))
@@ -222,7 +222,7 @@ def cut_connections(trial: Trial) -> None:
                     way(connection, request.encode() + (b"" if way is _half_a_response else body))
                 if way is not _half_a_response:
                     trial.ledger.note(account, records, None)
-        trial.wait(lambda: _open_files(server) <= open_before, "keeps connections of nobody")
+        trial.wait(lambda: _connections(server) <= open_before, "keeps connections of nobody")
         trial.looks(server)
     trial.verify()
 
@@ -251,8 +251,13 @@ def _rst(connection: socket.socket) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-def _open_files(server: Process) -> int:
-    return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
+def _connections(server: Process) -> int:
+    """Connections that the server has open."""
+    found = 0
+    for entry in Path(f"/proc/{server.process.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found += str(entry.readlink()).startswith("socket:")
+    return found
 
 
 def power_cut(trial: Trial, *, images: int = 4) -> None:

@@ -108,7 +108,16 @@ class Embedded:
                 f"the records in {folder} cannot be opened, files in it are missing or damaged; "
                 "restore a backup (--log-level debug shows the engine's own words)"
             ) from error
+        self._fail_once()
         self._torn = TornParts(self._ask, TABLE)
+
+    def _fail_once(self) -> None:
+        """Let the engine read its symbols, as it does at its first error.
+
+        Where it cannot open their files then, because no more may be open, the process crashes.
+        """
+        with contextlib.suppress(EngineError):
+            self._ask("SELECT throwIf(1)")
 
     def prepare(self, make: Callable[[Server], None]) -> None:
         """Call ``make`` for the one server there is: this."""

@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -28,6 +29,8 @@ CHECK_S: Final = 5.0
 _FAILED: Final = (
     "SELECT value FROM system.events WHERE event = 'WriteBufferFromFileDescriptorWriteFailed'"
 )
+
+_MERGING: Final = "SELECT count() FROM system.merges WHERE elapsed >= {}"
 
 # Files of a part that its checksums leave out, so that bytes_on_disk does too.
 _UNCOUNTED: Final = frozenset({
@@ -84,7 +87,7 @@ class TornParts:
         self._table = table
         self._lock = threading.Lock()
         self._seen = self._failed()
-        self._left = False
+        self._suspect_since: float | None = None
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="torn-parts", daemon=True)
         self._thread.start()
@@ -97,19 +100,22 @@ class TornParts:
     def check(self) -> None:
         """Raise EngineError if a write failed since the last check, and remove what it tore.
 
-        What cannot be removed yet, since the disk still fails, is left to the next check.
+        A merge whose write failed may still be running, and a disk that still fails lets nothing
+        be removed. So the checks that follow look again until both are over.
         """
         with self._lock:
             failed = self._failed()
             count = failed - self._seen
-            if not count and not self._left:
-                return
-            self._seen, self._left = failed, True
             if count:
+                self._seen, self._suspect_since = failed, time.monotonic()
                 log.error("the engine could not write to disk", extra={"writes": count})
+            if self._suspect_since is None:
+                return
+            merging = self._run(_MERGING.format(time.monotonic() - self._suspect_since))
             self._mend()
-            self._left = self._failed() != failed
-            if count or self._left:
+            if not int(merging) and self._failed() == failed:
+                self._suspect_since = None
+            if count:
                 raise EngineError(f"{count} writes of the engine failed; is the disk full or broken?")
 
     def _watch(self) -> None:
