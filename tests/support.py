@@ -140,12 +140,12 @@ class Running:
 
 
 @contextmanager
-def running(data: Path, **changes: Any) -> Iterator[Running]:
+def running(data: Path, *, clock: Clock | None = None, **changes: Any) -> Iterator[Running]:
     """A service of this process, its server on a thread, its clock standing still.
 
     The engine has one folder a process at a time, so only one may be running.
     """
-    clock = Clock()
+    clock = clock or Clock()
     chosen = settings(data, **changes)
     with run.listen(chosen.host, chosen.port) as listening, Service(chosen, clock) as service:
         web = uvicorn.Server(run.configure(service))

@@ -119,12 +119,13 @@ class Ledger:
 
     def count(self, fate: Fate) -> int:
         """How many records have this fate, each time they were sent."""
-        return sum(
-            one.fate is fate
-            for account in self.accounts.values()
-            for sent in account.sent.values()
-            for one in sent
-        )
+        with self._lock:
+            return sum(
+                one.fate is fate
+                for account in self.accounts.values()
+                for sent in account.sent.values()
+                for one in sent
+            )
 
     def compare(self, base_url: str, mark: int | None = None) -> list[str]:
         """Every difference between the ledger and what the server returns now."""

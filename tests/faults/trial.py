@@ -10,7 +10,7 @@ from typing import Final
 import httpx2
 
 from tests.faults.ledger import Fate, Ledger
-from tests.faults.load import Load, Sender
+from tests.faults.load import HANG_S, Load, Sender
 from tests.faults.shim import Shim
 from tests.support import Process, new_token
 
@@ -50,7 +50,7 @@ class Trial:
         ]
 
     @contextlib.contextmanager
-    def server(self, *flags: str, check: bool = True) -> Iterator[Process]:
+    def server(self, *flags: str) -> Iterator[Process]:
         """The server over the folder, with the shim if there is one."""
         with Process(self.data, *flags, variables=self.variables) as server:
             yield server
@@ -93,9 +93,9 @@ class Trial:
         headers = {"Authorization": f"Bearer {token}"}
         for path in _STATUSES:
             try:
-                reply = httpx2.get(server.base_url + path, headers=headers, timeout=30)
+                reply = httpx2.get(server.base_url + path, headers=headers, timeout=HANG_S)
             except httpx2.ReadTimeout:
-                self.ledger.find(f"no reply to GET {path} within 30 s")
+                self.ledger.find(f"no reply to GET {path} within {HANG_S:.0f} s")
             except httpx2.TransportError:
                 continue
             else:
