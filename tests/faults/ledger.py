@@ -29,7 +29,7 @@ class Fate(Enum):
 
 
 class Sent:
-    """One record as it was sent once. ``mark`` is where the journal of a shim stood at its reply."""
+    """One record as it was sent once. ``mark`` is where a shim's journal stood at its reply."""
 
     __slots__ = ("fate", "mark", "record")
 
@@ -85,7 +85,11 @@ class Ledger:
         return self.accounts.setdefault(name, Account(name, token))
 
     def note(
-        self, account: Account, records: Sequence[Record], reply: httpx2.Response | None, mark: int = 0
+        self,
+        account: Account,
+        records: Sequence[Record],
+        reply: httpx2.Response | None,
+        mark: int = 0,
     ) -> Fate:
         """Enter a request with its reply, None where there was none."""
         fate = self._fate(records, reply)

@@ -18,7 +18,7 @@ from typing import Final
 import httpx2
 
 from genmeter.storage.engine.torn import CHECK_S
-from tests.faults.ledger import STATS, Fate
+from tests.faults.ledger import STATS
 from tests.faults.shim import CHANGES, Action, Call, Names, Shim
 from tests.faults.trial import Trial
 from tests.support import Process
@@ -31,10 +31,9 @@ FAKETIME: Final = tuple(
 
 def killed(trial: Trial) -> None:
     """``kill -9`` under load."""
-    with trial.server() as server:
-        with trial.loaded(server):
-            trial.pause()
-            server.kill()
+    with trial.server() as server, trial.loaded(server):
+        trial.pause()
+        server.kill()
     trial.verify()
 
 
@@ -298,13 +297,13 @@ def recovered(trial: Trial, mark: int) -> list[str]:
         return [f"it does not start: {str(error)[:500]}"]
 
 
-WITH_SHIM: Final = {
-    scenario.__name__: scenario
-    for scenario in (disk_full, disk_read_only, disk_fails, nth_call_fails, merges_fail, dies_at_nth_call)
-}
-ALL: Final[dict[str, Callable[[Trial], None]]] = WITH_SHIM | {
-    scenario.__name__: scenario
-    for scenario in (
-        killed, stopped, few_descriptors, little_memory, clock_jumps, cut_connections, power_cut,
-    )
-}  # fmt: skip
+Scenario = Callable[[Trial], None]
+
+_WITH_SHIM: Final[tuple[Scenario, ...]] = (
+    disk_full, disk_read_only, disk_fails, nth_call_fails, merges_fail, dies_at_nth_call,
+)  # fmt: skip
+_OTHERS: Final[tuple[Scenario, ...]] = (
+    killed, stopped, few_descriptors, little_memory, clock_jumps, cut_connections, power_cut,
+)  # fmt: skip
+WITH_SHIM: Final = {scenario.__name__: scenario for scenario in _WITH_SHIM}
+ALL: Final = WITH_SHIM | {scenario.__name__: scenario for scenario in _OTHERS}

@@ -82,7 +82,7 @@ class House:
                     self.reached[LIMIT_RESTARTED] += 1
                 yield part
 
-        store.answer = counted  # type: ignore[method-assign]
+        store.answer = counted  # type: ignore[method-assign, assignment]
 
     def restart(self) -> None:
         """Stop the service as an operator would, and start it again."""
@@ -160,9 +160,7 @@ class Life(RuleBasedStateMachine):
         self.before_restart = set(self.model)
 
     @rule(batches=st.lists(records, min_size=2, max_size=3))
-    def restart_while_writing(
-        self, batches: list[list[tuple[int, int, int, int, str]]]
-    ) -> None:
+    def restart_while_writing(self, batches: list[list[tuple[int, int, int, int, str]]]) -> None:
         service = self.house.running.service
         insert = service.store.insert
         gate = threading.Event()
@@ -171,7 +169,7 @@ class Life(RuleBasedStateMachine):
             gate.wait(30)
             insert(*given)
 
-        service.store.insert = held  # type: ignore[method-assign]
+        service.store.insert = held  # type: ignore[method-assign, assignment]
         # One record of its own for each request: the order of requests at one time is open.
         sent = [
             [self.made(batch)[0] | {"jobid": f"queued{number}"}]

@@ -83,9 +83,7 @@ class Trial:
         """Records are stored again now that the fault has gone."""
         before = self.ledger.count(Fate.ACKNOWLEDGED)
         if server.process.poll() is None:
-            self.wait(
-                lambda: self.ledger.count(Fate.ACKNOWLEDGED) > before, "stores nothing anew"
-            )
+            self.wait(lambda: self.ledger.count(Fate.ACKNOWLEDGED) > before, "stores nothing anew")
 
     def looks(self, server: Process) -> None:
         """While a fault lasts, reads are answered, or refused with 503."""

@@ -111,7 +111,9 @@ class CatchAll:
             if started:
                 return
             if _out_of_resources(error):
-                message = f"the server is short of resources; try again later (request {request_id})"
+                message = (
+                    f"the server is short of resources; try again later (request {request_id})"
+                )
                 await error_response(503, message, {"Retry-After": "1"})(scope, receive, send)
                 return
             message = f"internal error; the server's log has the request {request_id}"

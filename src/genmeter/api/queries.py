@@ -202,7 +202,8 @@ class QueryRoutes:
         starting = asyncio.ensure_future(started.wait())
         first = asyncio.FIRST_COMPLETED
         try:
-            await asyncio.wait((starting, gone), return_when=first)
+            # The work is done before it starts where there is no thread for it.
+            await asyncio.wait((starting, work, gone), return_when=first)
             await asyncio.wait((work, gone), timeout=self._limits.seconds, return_when=first)
             if not work.done():
                 raise LimitError(

@@ -69,7 +69,8 @@ class Embedded:
         folder.mkdir(parents=True, exist_ok=True)
         self._incoming = folder / "incoming.ndjson"
         self.damaged: set[str] = set()
-        self._inserting = threading.Lock()
+        self.replaced: Callable[[str, Mapping[str, str]], None] = lambda torn, names: None
+        self._inserting = threading.RLock()
         self._idle: deque[Any] = deque()
         memory = memory_mb * 2**20
         self._address = (
@@ -109,7 +110,7 @@ class Embedded:
                 "restore a backup (--log-level debug shows the engine's own words)"
             ) from error
         self._fail_once()
-        self._torn = TornParts(self._ask, TABLE)
+        self._torn = TornParts(self._ask, TABLE, lock=self._inserting, replaced=self._forget_torn)
 
     def _fail_once(self) -> None:
         """Let the engine read its symbols, as it does at its first error.
@@ -118,6 +119,10 @@ class Embedded:
         """
         with contextlib.suppress(EngineError):
             self._ask("SELECT throwIf(1)")
+
+    def _forget_torn(self, torn: str, names: Mapping[str, str]) -> None:
+        self.damaged.discard(torn)
+        self.replaced(torn, names)
 
     def prepare(self, make: Callable[[Server], None]) -> None:
         """Call ``make`` for the one server there is: this."""

@@ -12,9 +12,9 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -79,13 +79,23 @@ class TornParts:
     """Watches one table of an engine in this process.
 
     ``run`` runs a statement and returns its lines. Use :meth:`check` after each statement that
-    writes; a thread does it for merges. Only one check runs at a time.
+    writes; a thread does it for merges. While it runs it holds ``lock``, and so must an INSERT.
+    ``replaced(torn, names)`` is called for each part that was removed, with the parts it had
+    replaced: their names, and those that they have now.
     """
 
-    def __init__(self, run: Callable[[str], str], table: str) -> None:
+    def __init__(
+        self,
+        run: Callable[[str], str],
+        table: str,
+        *,
+        lock: Any,
+        replaced: Callable[[str, Mapping[str, str]], None],
+    ) -> None:
         self._run = run
         self._table = table
-        self._lock = threading.Lock()
+        self._lock = lock
+        self._replaced = replaced
         self._seen = self._failed()
         self._suspect_since: float | None = None
         self._closing = threading.Event()
@@ -116,7 +126,9 @@ class TornParts:
             if not int(merging) and self._failed() == failed:
                 self._suspect_since = None
             if count:
-                raise EngineError(f"{count} writes of the engine failed; is the disk full or broken?")
+                raise EngineError(
+                    f"{count} writes of the engine failed; is the disk full or broken?"
+                )
 
     def _watch(self) -> None:
         while not self._closing.wait(CHECK_S):
@@ -134,22 +146,26 @@ class TornParts:
                 continue
             sources = [one for one in parts if part.covers(one) and one.whole()]
             sources = [one for one in sources if not any(other.covers(one) for other in sources)]
-            for source in sources:
-                self._attach_again(source)
+            names = {source.name: self._attach_again(source) for source in sources}
             self._run(f"ALTER TABLE {self._table} DETACH PART {quote(part.name)}")
             log.error(
                 "a part was torn by a failed write and is in the folder detached now",
-                extra={"part": part.name, "restored": [source.name for source in sources]},
+                extra={"part": part.name, "restored": names},
             )
+            self._replaced(part.name, names)
 
-    def _attach_again(self, part: _Part) -> None:
-        """Attach a copy of a part that a merge has replaced, as hard links of its files."""
+    def _attach_again(self, part: _Part) -> str:
+        """Attach a copy, by hard links, of a part that a merge replaced; returns its new name."""
+        before = {one.name for one in self._parts() if one.active}
         copy = part.path.parent / "detached" / part.name
         shutil.rmtree(copy, ignore_errors=True)
         copy.mkdir()
         for file in part.path.iterdir():
             os.link(file, copy / file.name)
         self._run(f"ALTER TABLE {self._table} ATTACH PART {quote(part.name)}")
+        # The last: a merge may have begun and ended meanwhile.
+        new = [one for one in self._parts() if one.name not in before and one.level == part.level]
+        return max(new, key=lambda one: one.last).name
 
     def _parts(self) -> list[_Part]:
         """All parts on disk."""
