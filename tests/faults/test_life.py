@@ -257,7 +257,7 @@ def house(tmp_path: Path) -> Iterator[House]:
 def test_answers_are_those_of_a_dict(house: House) -> None:
     number = int(os.environ.get("LIFE_SEED") or 1)
     limits = settings(
-        max_examples=int(os.environ.get("LIFE_EXAMPLES") or 6),
+        max_examples=int(os.environ.get("LIFE_EXAMPLES") or 5),
         stateful_step_count=20,
         deadline=None,
         database=None,

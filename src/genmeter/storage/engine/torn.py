@@ -71,7 +71,7 @@ class _Part(msgspec.Struct, frozen=True):
                 and _columns_whole((self.path / "columns.txt").read_bytes())
                 and _checksums_whole((self.path / "checksums.txt").read_bytes())
             )
-        except OSError:
+        except (OSError, ValueError, IndexError):
             return False
 
 
