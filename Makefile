@@ -1,6 +1,6 @@
 # The two commands of this project are `make demo` and `make test`; `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs dist bench screenshots lock clean
+.PHONY: help demo test check docs dist torture soak bench screenshots lock clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
@@ -47,6 +47,13 @@ docs: $(READY)  ## the documentation as a site, in site/
 dist: $(READY)  ## sdist and wheel, in dist/
 	rm -rf dist
 	$(BIN)/python -m hatchling build
+
+torture: $(READY)  ## random faults for MINUTES=60 against a real server; what it acknowledged must survive
+	tests/install-system.sh
+	$(BIN)/python -m tests.faults.torture
+
+soak: $(READY)  ## everyday load for MINUTES=60 on a real server; nothing may grow
+	$(BIN)/python -m tests.faults.soak
 
 bench: $(READY)  ## figures beside a peer's, as ratios, in one run
 	$(BIN)/python -m bench $(BENCH_FLAGS)

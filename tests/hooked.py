@@ -38,6 +38,7 @@ class Hooked:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.layout, self.damaged = engine.layout, engine.damaged
+        self.replaced = engine.replaced
         self.prepare, self.stream = self._engine.prepare, self._engine.stream
         self.execute, self.close = self._engine.execute, self._engine.close
         self.before_fetch: Callable[[str], object] = lambda _: None

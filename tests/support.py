@@ -142,12 +142,12 @@ class Running:
 
 
 @contextmanager
-def running(data: Path, **changes: Any) -> Iterator[Running]:
+def running(data: Path, *, clock: Clock | None = None, **changes: Any) -> Iterator[Running]:
     """A service of this process, its server on a thread, its clock standing still.
 
     The engine has one folder a process at a time, so only one may be running.
     """
-    clock = Clock()
+    clock = clock or Clock()
     chosen = settings(data, **changes)
     with run.listen(chosen.host, chosen.port) as listening, Service(chosen, clock) as service:
         web = uvicorn.Server(run.configure(service))
@@ -180,7 +180,9 @@ class Process:
         )
         assert self.process.stdout is not None
         self.ready_line = self.process.stdout.readline()
-        assert "ready on" in self.ready_line, self.log()
+        if "ready on" not in self.ready_line:
+            self.kill()
+            raise AssertionError(self.log())
         self.base_url = self.ready_line.split(" ready on ")[1].split()[0]
 
     def __enter__(self) -> "Process":

@@ -1,5 +1,6 @@
 """What surrounds every request: an id, a line in the log, and an answer whatever happens."""
 
+import errno
 import logging
 import secrets
 import time
@@ -24,6 +25,10 @@ from genmeter.errors import (
 )
 
 log = logging.getLogger(__name__)
+
+_SCARCE: Final = frozenset({
+    errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EROFS,
+})  # fmt: skip
 
 REQUEST_ID: Final = "genmeter.request_id"
 ACCOUNT: Final = "genmeter.account"
@@ -77,6 +82,8 @@ async def http_error(request: Request, error: Exception) -> Response:
 class CatchAll:
     """Turns an error nobody foresaw into a plain 500, its story in the log under the same id.
 
+    Where the machine is short of something it is a 503.
+
     Once an answer has begun it can only be cut off, which the client notices: the body of an
     answer that is not whole never ends properly.
     """
@@ -104,9 +111,23 @@ class CatchAll:
                 exc_info=not isinstance(error, GenmeterError),
                 extra={"request": request_id, "detail": _causes(error)},
             )
-            if not started:
-                message = f"internal error; the server's log has the request {request_id}"
-                await error_response(500, message)(scope, receive, send)
+            if started:
+                return
+            if _out_of_resources(error):
+                message = (
+                    f"the server is short of resources; try again later (request {request_id})"
+                )
+                await error_response(503, message, {"Retry-After": "1"})(scope, receive, send)
+                return
+            message = f"internal error; the server's log has the request {request_id}"
+            await error_response(500, message)(scope, receive, send)
+
+
+def _out_of_resources(error: Exception) -> bool:
+    """Whether memory, threads, file descriptors or disk space have run out, which may pass."""
+    if isinstance(error, OSError):
+        return error.errno in _SCARCE
+    return isinstance(error, MemoryError) or "can't start new thread" in str(error)
 
 
 class Private:

@@ -59,6 +59,8 @@ class Integrity:
         self._last = 0
         self._dropping: set[int] = set()  # under way
         self._dropped: set[int] = set()  # since the manifest began to be written anew
+        self._replaced: list[tuple[str, Mapping[str, str]]] = []  # not noted yet
+        engine.replaced = self.replaced
 
     def start(self) -> None:
         """Check all parts, once the tables are there. Raises StartError where records are lost."""
@@ -92,6 +94,39 @@ class Integrity:
                 raise EngineError(f"cannot note what was inserted: {error}") from error
             self._last = max(part.place[2] for part in parts)
 
+    def replaced(self, torn: str, names: Mapping[str, str]) -> None:
+        """Note that the engine removed a part whose write had failed.
+
+        Nothing of it was acknowledged, or what it was merged from is back, by new ``names``.
+        """
+        with self._lock:
+            self._replaced.append((torn, names))
+        with suppress(EngineError, OSError):  # the next look tries again
+            self._note_replaced()
+
+    def _note_replaced(self) -> None:
+        if not self._replaced:
+            return
+        there = self._there()
+        with self._lock:
+            gone = {torn for torn, _ in self._replaced}
+            back: dict[str, str] = {}
+            for _, names in self._replaced:
+                back |= names
+            parts = [part for part in self._manifest.parts.values() if part.name not in gone]
+            # One that was noted may have become part of one that is back.
+            parts = missing(parts, [NotedPart(name, 0) for name in back])
+            parts += [
+                NotedPart(name, there[name], *_looked_at(self._folder / name))
+                for name in back.values()
+                if name in there
+            ]
+            self._manifest.rewritten(parts, self._manifest.clock_ms)
+            # The folders of what was replaced are still there, and no inserts of now.
+            known = [NotedPart(name, 0).place[2] for name in (*gone, *back, *back.values())]
+            self._last = max(self._last, *known)
+            self._replaced.clear()
+
     @contextmanager
     def dropping(self, month: int) -> Iterator[None]:
         """To be held while a month is dropped: what is missing of it then was meant to go.
@@ -113,6 +148,8 @@ class Integrity:
 
     def look(self, clock_ms: int) -> None:
         """Compare again, and note what there is now, with the time."""
+        with suppress(OSError):
+            self._note_replaced()
         with self._lock:
             noted = dict(self._manifest.parts)
         there = self._there()

@@ -180,7 +180,7 @@ def test_a_user_without_the_rights_is_told_in_one_line(
         ({"clickhouse_password": Secret("wrong-one")}, "(?i)password"),
         ({"clickhouse": address([clickhouse.http_port], "system_of_others")}, "system_of_others"),
     ):
-        settings = {
+        settings: dict[str, Any] = {
             "clickhouse": address([clickhouse.http_port], "genmeter_99"),
             "clickhouse_password": Secret(PASSWORD),
         }

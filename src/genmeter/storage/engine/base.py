@@ -136,6 +136,9 @@ class Engine(Protocol):
     layout: Layout
     damaged: set[str]
     """The parts that a statement could not read, as far as they are in this process's folder."""
+    replaced: Callable[[str, Mapping[str, str]], None]
+    """To be set: called with a part that a failed write tore and that was removed, and with the
+    parts that it had replaced, by their names, each with the name it has now."""
 
     def prepare(self, make: Callable[[Server], None]) -> None:
         """Call ``make`` for every server, now, or before it is used for the first time.

@@ -105,6 +105,7 @@ class ClickHouse:
             writing["insert_quorum_parallel"] = "0"
             writing["insert_quorum_timeout"] = str(int(timeout_s * 1000))
         self.damaged: set[str] = set()  # servers look after their own
+        self.replaced: Callable[[str, Mapping[str, str]], None] = lambda torn, names: None
         self._cluster = cluster
         self._timeout_s = timeout_s
         self._make: Callable[[Server], None] | None = None

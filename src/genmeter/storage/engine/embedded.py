@@ -10,6 +10,7 @@ What was found about it, and what follows here:
   straight into LowCardinality columns costs 12 µs a row; reading a file through plain types costs
   4 µs. So rows go through a scratch file beside the store.
 - An INSERT makes one part a month as long as nothing splits it, hence the block limits below.
+- A write that the system refuses is counted and otherwise ignored: see ``torn``.
 """
 
 import contextlib
@@ -33,6 +34,7 @@ from genmeter.storage.engine.base import (
     settings_clause,
 )
 from genmeter.storage.engine.chdb import connect
+from genmeter.storage.engine.torn import TornParts
 from genmeter.storage.sql.base import TABLE
 
 log = logging.getLogger(__name__)
@@ -67,7 +69,8 @@ class Embedded:
         folder.mkdir(parents=True, exist_ok=True)
         self._incoming = folder / "incoming.ndjson"
         self.damaged: set[str] = set()
-        self._inserting = threading.Lock()
+        self.replaced: Callable[[str, Mapping[str, str]], None] = lambda torn, names: None
+        self._inserting = threading.RLock()
         self._idle: deque[Any] = deque()
         memory = memory_mb * 2**20
         self._address = (
@@ -106,6 +109,20 @@ class Embedded:
                 f"the records in {folder} cannot be opened, files in it are missing or damaged; "
                 "restore a backup (--log-level debug shows the engine's own words)"
             ) from error
+        self._fail_once()
+        self._torn = TornParts(self._ask, TABLE, lock=self._inserting, replaced=self._forget_torn)
+
+    def _fail_once(self) -> None:
+        """Let the engine read its symbols, as it does at its first error.
+
+        Where it cannot open their files then, because no more may be open, the process crashes.
+        """
+        with contextlib.suppress(EngineError):
+            self._ask("SELECT throwIf(1)")
+
+    def _forget_torn(self, torn: str, names: Mapping[str, str]) -> None:
+        self.damaged.discard(torn)
+        self.replaced(torn, names)
 
     def prepare(self, make: Callable[[Server], None]) -> None:
         """Call ``make`` for the one server there is: this."""
@@ -116,8 +133,8 @@ class Embedded:
 
     def execute(self, statement: str, shard: int = 0) -> None:
         """Run a statement that returns nothing."""
-        with self._handle() as handle:
-            handle.query(statement, _LINES)
+        self._ask(statement)
+        self._torn.check()
 
     def fetch(self, statement: str, shard: int = 0) -> bytes:
         """The whole result of a short SELECT."""
@@ -125,6 +142,11 @@ class Embedded:
             settings = self._read + _COUNTING
             result: bytes = handle.query(statement + settings, _LINES).bytes()
             return result
+
+    def _ask(self, statement: str) -> str:
+        """The lines that any statement returns."""
+        with self._handle() as handle:
+            return str(handle.query(statement, _LINES).bytes().decode())
 
     def stream(self, statement: str, shard: int = 0) -> Generator[bytes, None, None]:
         """The values of a SELECT of one text column, block by block."""
@@ -161,6 +183,7 @@ class Embedded:
                 taken, sent = result.storage_rows_read(), rows.count(b"\n")
                 if taken != sent:  # never seen since; it did happen on the way to this code
                     raise EngineError(f"the engine took {taken} of {sent} rows")
+                self._torn.check()
             except OSError as error:
                 raise EngineError(f"cannot write the rows beside the store: {error}") from error
             finally:
@@ -168,6 +191,7 @@ class Embedded:
 
     def close(self) -> None:
         """Close the store and let other processes open it."""
+        self._torn.close()
         while self._idle:
             self._idle.pop().close()
         self._anchor.close()

@@ -1,0 +1,1 @@
+"""Faults from outside, and a ledger of what must survive them."""
