@@ -5,7 +5,7 @@ import os
 import platform
 from datetime import UTC, datetime
 
-from bench import fill, ingest, longday, queries, reads
+from bench import fairness, fill, ingest, longday, queries, reads
 from bench.machine import two_over_one
 from bench.peer import Peer
 from bench.plan import Plan
@@ -34,6 +34,7 @@ def run(plan: Plan) -> Report:
         reads.measure(plan, peer, report)
         queries.measure(plan, peer, note.end_ms, report)
         ingest.measure(plan, peer, report)
+    fairness.measure(plan, report)
     if plan.stream_records:
         longday.measure(plan, report)
     speedups.append(two_over_one())
