@@ -15,7 +15,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from genmeter.execution.spool import MEMORY_BYTES, PIECE_BYTES, Spool, SpoolRoom
+from genmeter.errors import SpoolFullError
+from genmeter.execution.spool import (
+    ALL_MEMORY_BYTES,
+    MEMORY_BYTES,
+    PIECE_BYTES,
+    Spool,
+    SpoolRoom,
+)
 
 MIB: Final = 2**20
 
@@ -340,3 +347,59 @@ def test_a_thread_may_end_after_the_loop_is_closed(tmp_path: Path) -> None:
     spool.finish()
     spool.close()
     assert left(tmp_path) == []
+
+
+def on_loop(work: Callable[[], None]) -> None:
+    """Run something that needs a running event loop."""
+
+    async def run() -> None:
+        work()
+
+    asyncio.run(run())
+
+
+def test_an_account_gets_half_of_the_disk_and_all_together_the_whole(tmp_path: Path) -> None:
+    room = SpoolRoom(tmp_path, 40 * MIB)
+
+    def work() -> None:
+        greedy, other, third = (Spool(room, name) for name in ("greedy", "other", "third"))
+        for spool in (greedy, other):
+            spool.write(bytes(MEMORY_BYTES))
+            spool.write(bytes(20 * MIB))
+        with pytest.raises(SpoolFullError, match="your account's responses"):
+            greedy.write(b"1")
+        third.write(bytes(MEMORY_BYTES))
+        with pytest.raises(SpoolFullError, match="responses that have not been read leave no room"):
+            third.write(b"1")
+        greedy.close()
+        third.write(bytes(20 * MIB))  # there is room again
+        for spool in (other, third):
+            spool.close()
+        Spool(room, "greedy").write(bytes(19 * MIB))
+
+    on_loop(work)
+
+
+def test_what_records_need_of_a_disk_is_left_to_them(tmp_path: Path) -> None:
+    disk = os.statvfs(tmp_path)
+    free = disk.f_bavail * disk.f_frsize
+    room = SpoolRoom(tmp_path, 2**60)
+    with pytest.raises(SpoolFullError, match="the server's disk has no room"):
+        room.take_disk("acme", free - 16 * MIB)
+    room.take_disk("acme", 1)
+
+
+def test_all_spools_together_hold_a_bounded_part_in_memory(tmp_path: Path) -> None:
+    room = SpoolRoom(tmp_path, 2**40)
+
+    def work() -> None:
+        spools = [Spool(room, "acme") for _ in range(ALL_MEMORY_BYTES // MEMORY_BYTES + 3)]
+        for spool in spools:
+            spool.write(bytes(MEMORY_BYTES))
+        assert len(open_files(tmp_path)) == 3
+        for spool in spools:
+            spool.close()
+        assert room.take_memory(ALL_MEMORY_BYTES)
+        assert not room.take_memory(1)
+
+    on_loop(work)
