@@ -56,6 +56,22 @@ def test_a_body_that_trickles_is_408_as_well(own: Running) -> None:
         assert received.startswith(b"HTTP/1.1 408 ")
 
 
+def test_a_client_that_goes_in_the_middle_of_a_body_is_no_error(
+    own: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    token = own.client().token
+    sent = head("POST", POST, token, Content_Type="application/json", Content_Length=1000)
+    with caplog.at_level("INFO", "genmeter"):
+        with connected(own.base_url) as connection:
+            connection.sendall(sent + b"[")
+            time.sleep(0.2)
+        until = time.monotonic() + 10
+        while not any(record.message == "request" for record in caplog.records):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 def test_uploads_of_one_account_that_stop_short_leave_room_for_others(own: Running) -> None:
     mine, other = own.client(), own.client()
     with contextlib.ExitStack() as stack:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -104,6 +104,8 @@ class CatchAll:
 
         try:
             await self._app(scope, receive, watched)
+        except ClientDisconnect:
+            pass  # in the middle of its body: nobody is there to answer, and nothing is wrong here
         except Exception as error:
             request_id = scope[REQUEST_ID]
             log.error(
