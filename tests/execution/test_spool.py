@@ -375,7 +375,9 @@ def test_an_account_gets_half_of_the_disk_and_all_together_the_whole(tmp_path: P
         third.write(bytes(20 * MIB))  # there is room again
         for spool in (other, third):
             spool.close()
-        Spool(room, "greedy").write(bytes(19 * MIB))
+        again = Spool(room, "greedy")
+        again.write(bytes(19 * MIB))
+        again.close()
 
     on_loop(work)
 
