@@ -1,89 +1,109 @@
-"""How records are read for those who follow: in large pages, and for nobody at others' expense."""
+"""The feed of live records: how often it reads, and how long it pauses."""
 
 import asyncio
-import threading
-import time
-from collections import Counter
-from collections.abc import Collection
-from typing import Any, cast
+from collections.abc import Callable, Coroutine
+from typing import Any
 
-from genmeter.execution.feed import Feed
-from genmeter.storage.store import Store, StoredRecord
+import pytest
 
-RECORDS = 25_000
+from genmeter.execution.feed import Feed, parse_event_id, pause_s
+from tests.support import NOON_MS, Client, Running, job
 
-
-class Stored:
-    """Records of one insert, and a count of those who read them at one time."""
-
-    def __init__(self) -> None:
-        self.written = 1
-        self.reads: Counter[str] = Counter()
-        self.at_once: Counter[str] = Counter()
-        self._now: Counter[str] = Counter()
-        self._lock = threading.Lock()
-
-    def arrivals(
-        self, accounts: Collection[str] | None, *, after: tuple[int, int], limit: int, **_: Any
-    ) -> list[StoredRecord]:
-        whose = ",".join(accounts or ["*"])
-        with self._lock:
-            self.reads[whose] += 1
-            for name in (whose, "all"):
-                self._now[name] += 1
-                self.at_once[name] = max(self.at_once[name], self._now[name])
-        time.sleep(0.002)
-        with self._lock:
-            self._now[whose] -= 1
-            self._now["all"] -= 1
-        first = after[1] + 1 if after[0] == self.written else 0
-        return [
-            StoredRecord(self.written, number, whose, "luma", b"{}")
-            for number in range(first, min(first + limit, RECORDS))
-        ]
+EMBEDDED = pytest.mark.parametrize("shared_service", ["embedded"], indirect=True)
 
 
-async def events(feed: Feed, account: str, after: tuple[int, int] | None, count: int) -> None:
-    """Follow until so many events have come."""
-    stream = feed.follow(account, None, after)
-    try:
-        async with asyncio.timeout(30):
-            seen = 0
-            async for piece in stream:
-                seen += piece.count(b"data: ")
-                if seen >= count:
-                    return
-    finally:
-        await stream.aclose()
+class Followed:
+    """A feed of its own over the shared store, which counts how often it reads there."""
+
+    def __init__(self, service: Running) -> None:
+        self._store = service.service.store
+        self.feed = Feed(self._store, alone=True, now_ms=service.clock)
+        self.reads = 0
+
+    def count_reads(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Count from now on."""
+        arrivals = self._store.arrivals
+
+        def counted(*arguments: Any, **more: Any) -> Any:
+            self.reads += 1
+            return arrivals(*arguments, **more)
+
+        monkeypatch.setattr(self._store, "arrivals", counted)
+
+    def run(self, use: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run ``use`` while the feed is open."""
+
+        async def main() -> None:
+            try:
+                await asyncio.wait_for(use(), 60)
+            finally:
+                self.feed.close()
+
+        asyncio.run(main())
 
 
-def test_what_was_stored_at_once_is_read_in_few_statements() -> None:
-    stored = Stored()
-    feed = Feed(cast(Store, stored), alone=True, now_ms=lambda: 0)
-
-    async def follow() -> None:
-        following = asyncio.ensure_future(events(feed, "acme", None, RECORDS))
-        await asyncio.sleep(0.05)
-        stored.written = 2
-        feed.stored()
-        await following
-
-    asyncio.run(follow())
-    assert stored.reads["acme"] <= 4
+def ids(piece: bytes) -> list[str]:
+    """The ids of events."""
+    return [line[4:] for line in piece.decode().split("\n") if line.startswith("id: ")]
 
 
-def test_replays_of_one_account_take_one_thread_and_leave_another_to_others() -> None:
-    stored = Stored()
-    stored.written = 2
-    feed = Feed(cast(Store, stored), alone=True, now_ms=lambda: 0)
+@EMBEDDED
+def test_many_records_are_read_in_few_large_pages_and_sent_in_small_ones(
+    service: Running, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed = Followed(service)
+    followed.count_reads(monkeypatch)
 
-    async def follow() -> None:
-        greedy = [asyncio.ensure_future(events(feed, "greedy", (1, 0), RECORDS)) for _ in range(64)]
-        await asyncio.sleep(0.01)
-        await events(feed, "other", (1, 0), RECORDS)
-        assert not all(one.done() for one in greedy)
-        await asyncio.gather(*greedy)
+    async def use() -> None:
+        events = followed.feed.follow(client.account, None, None)
+        await anext(events)
+        for start in range(0, 16_000, 4_000):
+            records = [job(NOON_MS - number) for number in range(start, start + 4_000)]
+            await asyncio.to_thread(client.record, *records)
+        followed.feed.stored()
+        found: list[str] = []
+        while len(found) < 16_000:
+            piece = ids(await anext(events))
+            assert len(piece) <= 2_000
+            found += piece
+        assert len(set(found)) == 16_000
+        assert followed.reads == 2
+        await events.aclose()
 
-    asyncio.run(follow())
-    assert stored.at_once["greedy"] == 1
-    assert stored.at_once["all"] <= 2
+    followed.run(use)
+
+
+@EMBEDDED
+def test_who_stands_within_a_page_that_was_read_for_all_is_given_the_rest_of_it(
+    service: Running, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed = Followed(service)
+
+    async def use() -> None:
+        events = followed.feed.follow(client.account, None, None)
+        await anext(events)
+        records = [job(NOON_MS - number) for number in range(100)]
+        await asyncio.to_thread(client.record, *records)
+        followed.feed.stored()
+        found = ids(await anext(events))
+        assert len(found) == 100
+        followed.count_reads(monkeypatch)
+        for passed in (1, 50, 99):
+            later = followed.feed.follow(client.account, None, parse_event_id(found[passed - 1]))
+            await anext(later)
+            assert ids(await anext(later)) == found[passed:]
+            await later.aclose()
+        assert followed.reads == 0
+        await events.aclose()
+
+    followed.run(use)
+
+
+@pytest.mark.parametrize(
+    ("took_s", "records", "pause"),
+    [(0.0, 0, 0.0), (0.03, 10, 0.27), (2.0, 999, 18.0), (0.05, 1_000, 0.05), (9.0, 100_000, 1.0)],
+)
+def test_the_pause_is_long_where_little_comes_and_short_where_much_does(
+    took_s: float, records: int, pause: float
+) -> None:
+    assert pause_s(took_s, records) == pytest.approx(pause)

@@ -16,6 +16,7 @@ import functools
 import logging
 import re
 import time
+from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,15 +36,21 @@ HEARTBEAT_S: Final = 15.0
 HOLD_S: Final = 2.0
 """Over servers: how long after it was given out a version counts as stored, in seconds."""
 
-SHARE: Final = 0.25
-"""The share of one processor that following the store may take while it keeps up with that."""
-
+_REPLAY_THREADS: Final = 2
 _PAUSE_S: Final = 0.2
 _POLL_S: Final = 1.0
-_PAGE: Final = 10_000
-_MOST_PAUSE_S: Final = 2.0
-_REPLAY_THREADS: Final = 2
-_KEPT_BYTES: Final = 4 * 2**20
+_MOST_PAUSE_S: Final = 1.0
+_BUSY: Final = 1_000
+"""Records in one pass from which on the feed is busy: it then pauses no longer than it read."""
+
+_QUIET_PAUSES: Final = 9
+"""How much longer than it read the feed pauses where it is not busy: a tenth of a processor."""
+
+_PAGE: Final = 2_000
+_SHARED_PAGE: Final = 10_000
+"""Records read at once for all clients; a page costs about as much as its scan, so few are best."""
+
+_KEPT_BYTES: Final = 16 * 2**20
 _LAST: Final = 2**64 - 1
 _EVENT_ID: Final = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
 
@@ -120,12 +127,13 @@ class Feed:
                         yield b": nothing new\n\n"
                     continue
                 arrivals, at = await self._next(account, at)
-                if mine := [
+                mine = [
                     one
                     for one in arrivals
                     if account in (None, one.account) and (bots is None or one.bot in bots)
-                ]:
-                    yield b"".join(map(_event, mine))
+                ]
+                for start in range(0, len(mine), _PAGE):
+                    yield b"".join(map(_event, mine[start : start + _PAGE]))
         finally:
             self._listening.remove(account)
             self._news.set()
@@ -154,24 +162,25 @@ class Feed:
                     await self._news.wait()
                     self._news.clear()
                 started = time.monotonic()
-                await self._catch_up()
-                took = time.monotonic() - started
-                pause = min(took / SHARE - took, _MOST_PAUSE_S)
+                records = await self._catch_up()
+                pause = pause_s(time.monotonic() - started, records)
                 await asyncio.sleep(max(pause, _PAUSE_S if self._alone else _POLL_S))
         finally:
             self._pump = self._loop = None
             self._kept.clear()
             self._marks.clear()
 
-    async def _catch_up(self) -> None:
+    async def _catch_up(self) -> int:
+        """Read what is new; returns how many records that were."""
         try:
             settled = await self._settled()
             if (settled, _LAST) > self._place:
-                await self._move_to(settled)
+                return await self._move_to(settled)
         except UnavailableError as error:
             log.warning("new records could not be read: %s", error)
             self._news.set()
             await asyncio.sleep(_POLL_S)
+        return 0
 
     async def _settled(self) -> int:
         """A version up to which all there will ever be is in every answer."""
@@ -184,10 +193,14 @@ class Feed:
             settled = self._marks.popleft()[1]
         return settled
 
-    async def _move_to(self, version: int) -> None:
+    async def _move_to(self, version: int) -> int:
+        records = 0
         accounts = None if None in self._listening else frozenset(filter(None, self._listening))
         while self._place < (version, _LAST):
-            arrivals, after = await self._read(self._following, accounts, self._place, version)
+            arrivals, after = await self._read(
+                self._following, accounts, self._place, version, _SHARED_PAGE
+            )
+            records += len(arrivals)
             size = sum(len(one.row) for one in arrivals)
             self._kept.append(_Span(self._place, after, accounts, arrivals, size))
             while len(self._kept) > 1 and sum(span.size for span in self._kept) > _KEPT_BYTES:
@@ -196,6 +209,7 @@ class Feed:
                 self._kept.popleft()
             self._place = after
             self._move()
+        return records
 
     def _move(self) -> None:
         self._moved.set()
@@ -206,11 +220,14 @@ class Feed:
     ) -> tuple[Sequence[StoredRecord], EventPosition]:
         """What follows ``at``: from what was read for all, or from the store."""
         for span in self._kept:
-            if span.before == at and (span.accounts is None or account in span.accounts):
-                return span.arrivals, span.after
+            if span.before <= at < span.after and (
+                span.accounts is None or account in span.accounts
+            ):
+                passed = bisect_right(span.arrivals, at, key=_position)
+                return span.arrivals[passed:] if passed else span.arrivals, span.after
         accounts = None if account is None else frozenset([account])
         async with self._turns.setdefault(account or "", asyncio.Lock()):
-            return await self._read(self._replaying, accounts, at, self._place[0])
+            return await self._read(self._replaying, accounts, at, self._place[0], _PAGE)
 
     async def _read(
         self,
@@ -218,6 +235,7 @@ class Feed:
         accounts: frozenset[str] | None,
         after: EventPosition,
         version: int,
+        limit: int,
     ) -> tuple[Sequence[StoredRecord], EventPosition]:
         read = functools.partial(
             self._store.arrivals,
@@ -225,12 +243,27 @@ class Feed:
             now_ms=self._now_ms(),
             after=after,
             version=version,
-            limit=_PAGE,
+            limit=limit,
         )
         arrivals = await asyncio.get_running_loop().run_in_executor(threads, read)
-        if len(arrivals) < _PAGE:
+        if len(arrivals) < limit:
             return arrivals, (version, _LAST)
         return arrivals, (arrivals[-1].version, arrivals[-1].number)
+
+
+def pause_s(took_s: float, records: int) -> float:
+    """Return how long to pause after a pass that took ``took_s`` for so many ``records``.
+
+    Of a large store, where every pass is slow, this takes at most a tenth of a processor while few
+    records come. While many come, it takes more rather than fall behind.
+    """
+    if records < _BUSY:
+        return _QUIET_PAUSES * took_s
+    return min(took_s, _MOST_PAUSE_S)
+
+
+def _position(arrival: StoredRecord) -> EventPosition:
+    return arrival.version, arrival.number
 
 
 def _event(arrival: StoredRecord) -> bytes:
