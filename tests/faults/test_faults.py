@@ -13,6 +13,9 @@ from tests.faults.shim import Shim, supported
 from tests.faults.trial import Trial, told
 from tests.support import missing
 
+SECONDS = 0.4
+"""How long each fault lasts, about."""
+
 pytestmark = pytest.mark.skipif(not supported(), reason="needs Linux")
 
 
@@ -34,13 +37,13 @@ def check(trial: Trial, scenario: Callable[[Trial], None]) -> None:
     ],
 )
 def test_nothing_acknowledged_is_lost(tmp_path: Path, scenario: Callable[[Trial], None]) -> None:
-    check(Trial(tmp_path, seed=1), scenario)
+    check(Trial(tmp_path, seed=1, seconds=SECONDS), scenario)
 
 
 def test_clock_jumps(tmp_path: Path) -> None:
     if not any(path.exists() for path in scenarios.FAKETIME):
         missing("faketime")
-    check(Trial(tmp_path, seed=1), scenarios.clock_jumps)
+    check(Trial(tmp_path, seed=1, seconds=SECONDS), scenarios.clock_jumps)
 
 
 @pytest.mark.parametrize(
@@ -55,8 +58,8 @@ def test_clock_jumps(tmp_path: Path) -> None:
 )
 def test_calls_on_files_fail(tmp_path: Path, scenario: Callable[[Trial], None]) -> None:
     shim = Shim(tmp_path / "data", tmp_path / "shim")
-    check(Trial(tmp_path, seed=1, shim=shim), scenario)
+    check(Trial(tmp_path, seed=1, seconds=SECONDS, shim=shim), scenario)
 
 
 def test_power_is_cut(tmp_path: Path) -> None:
-    check(Trial(tmp_path, seed=1), scenarios.power_cut)
+    check(Trial(tmp_path, seed=1, seconds=SECONDS), scenarios.power_cut)

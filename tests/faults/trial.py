@@ -9,10 +9,12 @@ from typing import Final
 
 import httpx2
 
+from genmeter.auth.accounts import Accounts
+from genmeter.clock import now_ms
 from tests.faults.ledger import Fate, Ledger
 from tests.faults.load import HANG_S, Load, Sender
 from tests.faults.shim import Shim
-from tests.support import Process, new_token
+from tests.support import Process
 
 CLIENTS: Final = 3
 RECOVER_S: Final = 30.0
@@ -36,9 +38,12 @@ class Trial:
         self.shim = shim
         self._seed = seed
         self.variables: dict[str, str] = {} if shim is None else shim.variables
+        accounts = Accounts.in_folder(self.data)
         for number in range(CLIENTS):
             name = f"account{number}"
-            self.ledger.open(name, new_token(self.data, name))
+            token, _ = accounts.create(name, ("read", "write"), now_ms=now_ms())
+            self.ledger.open(name, token)
+        accounts.close()
         self._rounds = iter(range(1000))
 
     def senders(self, mark: Callable[[], int] = lambda: 0) -> list[Sender]:
