@@ -324,6 +324,21 @@ def test_a_start_with_a_wrong_clock_drops_nothing(copy: Path) -> None:
         assert service.expire() == [202601, 202602]
 
 
+@pytest.mark.parametrize(
+    "name", ["format_version.txt", "records.sql", "schema_versions.sql", "no records.sql"]
+)
+def test_a_start_that_fails_on_damage_says_so_in_one_line_of_ours(copy: Path, name: str) -> None:
+    file = next(copy.glob(f"engine/store/*/*/{name.removeprefix('no ')}"))
+    (delete if name.startswith("no ") else cut)(file)
+    told = genmeter("serve", "--data", str(copy), "--port", "0")
+    assert told.returncode == 2
+    assert re.fullmatch(
+        r"genmeter: the records in \S+ cannot be (opened|read), files in it are missing or damaged;"
+        r" restore a backup \(--log-level debug shows the engine's own words\)\n",
+        told.stderr,
+    )
+
+
 class Elapsed:
     """A clock that is never set, and goes on as a test says."""
 

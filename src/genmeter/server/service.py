@@ -11,6 +11,7 @@ from genmeter.auth.accounts import Accounts
 from genmeter.auth.token_cache import Tokens
 from genmeter.clock import now_ms as machine_ms
 from genmeter.config.load import ServerSettings
+from genmeter.errors import EngineError, StartError
 from genmeter.execution.costs import Costs
 from genmeter.execution.feed import Feed
 from genmeter.execution.pool import QueryPool
@@ -74,13 +75,22 @@ class Service:
             if alone:
                 manifest = Manifest.opened(settings.data / MANIFEST, anew=settings.accept_loss)
                 integrity = Integrity(engine, manifest, accept_loss=settings.accept_loss)
-            self.store = store = Store(
-                engine,
-                retention_days=settings.retention_days,
-                next_version=None if alone else accounts.next_version,
-                bots=settings.bots or ELEVEN,
-                integrity=integrity,
-            )
+            try:
+                self.store = store = Store(
+                    engine,
+                    retention_days=settings.retention_days,
+                    next_version=None if alone else accounts.next_version,
+                    bots=settings.bots or ELEVEN,
+                    integrity=integrity,
+                )
+            except EngineError as error:
+                if not alone:
+                    raise
+                log.debug("the engine cannot start: %s", error)
+                raise StartError(
+                    f"the records in {settings.data} cannot be read, files in it are missing or "
+                    "damaged; restore a backup (--log-level debug shows the engine's own words)"
+                ) from error
             self._clock = clock = TrustedClock(
                 self._noted_ms(integrity, store), self.now_ms, self._elapsed_s
             )

@@ -16,7 +16,9 @@ What was found about it, and what follows here:
 import contextlib
 import fcntl
 import logging
+import os
 import re
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -101,7 +103,8 @@ class Embedded:
         )
         self._lock = _lock(folder / "lock")
         try:
-            self._anchor: Any = connect(self._address)
+            with _unsaid():
+                self._anchor: Any = connect(self._address)
         except RuntimeError as error:
             self._lock.close()
             log.debug("the engine cannot open its folder: %s", error)
@@ -211,6 +214,20 @@ class Embedded:
                 handle.close()  # whatever state it is in
                 raise
             self._idle.append(handle)
+
+
+@contextlib.contextmanager
+def _unsaid() -> Iterator[None]:
+    """Keep from standard error what the engine writes there while it starts: it raises it, too."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123  # its number is what is wanted
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 @contextlib.contextmanager
