@@ -2,8 +2,9 @@
 
 Three rules, for a number of slots:
 
-- Queries of one account hold all slots but one at the most, and heavy queries, of all accounts
-  together, all but one. So whoever comes finds a slot that soon gets free.
+- Queries of one account hold all slots but one at the most, a quarter with heavy ones; heavy
+  queries of all accounts together hold all but one. So whoever comes finds a slot that soon gets
+  free, and processors.
 - Cheap queries go before heavy ones; after some in a row a heavy one that waits goes first.
 - Of several accounts the one goes first that has been given the least time so far. An account that
   comes back after a pause counts as one that had as much as the least of those there.
@@ -43,7 +44,8 @@ class FairQueue:
 
     def __init__(self, slots: int) -> None:
         self._most = max(1, slots - 1)  # of one account, and of heavy jobs
-        self._most_heavy = max(1, slots // 2)  # of one account
+        # Each heavy query keeps several threads of the engine busy, and so all processors.
+        self._most_heavy = max(1, slots // 4)  # of one account
         self._slots = slots
         self._waiting: dict[bool, dict[str, deque[Job]]] = {True: {}, False: {}}
         self._running: dict[str, list[Job]] = {}
