@@ -167,7 +167,7 @@ def test_several_faults_are_all_named_at_once(client: Client, path: str) -> None
         (b"{", "JSON"),
         (b"bot=kling", "JSON"),
         (b"\xff", "JSON"),
-        (b"[" * 100_000, "JSON"),
+        (b"[" * 10_000, "JSON"),
         (b"[]", "object"),
         (b'"bot"', "object"),
         (b"null", "object"),
