@@ -93,20 +93,24 @@ class Ledger:
     ) -> Fate:
         """Enter a request with its reply, None where there was none."""
         fate = self._fate(records, reply)
+        refused = self._rejected(reply)
         with self._lock:
             self.answers[str(reply.status_code) if reply is not None else "none"] += 1
-            for record in records:
+            for number, record in enumerate(records):
                 key = record["timestamp"], record["jobid"]
-                account.sent.setdefault(key, []).append(Sent(record, fate, mark))
+                its = Fate.REFUSED if number in refused else fate
+                account.sent.setdefault(key, []).append(Sent(record, its, mark))
         return fate
 
     def _fate(self, records: Sequence[Record], reply: httpx2.Response | None) -> Fate:
         if reply is None:
             return Fate.UNKNOWN
         if reply.status_code == 200:
-            if reply.json()["accepted"] != len(records):
-                self.find(f"of {len(records)} valid records some were refused: {reply.text[:300]}")
+            if reply.json()["accepted"] != len(records) - len(self._rejected(reply)):
+                self.find(f"{len(records)} records were sent: {reply.text[:300]}")
             return Fate.ACKNOWLEDGED
+        if reply.status_code == 400 and self._rejected(reply):
+            return Fate.REFUSED
         if reply.status_code == 503:
             message = reply.json()["error"]
             plain = any(words in message for words in _NOTHING_STORED)
@@ -115,6 +119,16 @@ class Ledger:
             return Fate.REFUSED
         self.find(f"a post was answered {reply.status_code}: {reply.text[:300]}")
         return Fate.UNKNOWN
+
+    def _rejected(self, reply: httpx2.Response | None) -> set[int]:
+        """The records of a request that were refused one by one: only their time may be wrong."""
+        if reply is None or reply.status_code not in (200, 400):
+            return set()
+        rejected = reply.json().get("rejected", [])
+        for one in rejected:
+            if "timestamp is more than 5 minutes ahead" not in one["error"]:
+                self.find(f"a valid record was refused: {one['error']}")
+        return {one["index"] for one in rejected}
 
     def find(self, finding: str) -> None:
         """Note a fault."""

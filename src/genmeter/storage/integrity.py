@@ -80,6 +80,10 @@ class Integrity:
                 self._engine.execute(maintenance.detach(fault.part.name))
         self._engine.damaged.clear()
         self._note_all(self._manifest.clock_ms)
+        # The engine numbers its inserts on from all folders, also those of dropped months, which
+        # stay for a minute. None of them is an insert from now on.
+        folders = filter(PART_NAME.fullmatch, (path.name for path in self._folder.iterdir()))
+        self._last = max([self._last, *(NotedPart(name, 0).place[2] for name in folders)])
 
     def inserted(self, months: Collection[int]) -> None:
         """Note the parts of an INSERT that has ended, one for each of ``months`` (``YYYYMM``).
