@@ -23,16 +23,20 @@ from genmeter.api.schemas import (
     TokenWanted,
 )
 from genmeter.execution.catalog import Meta
+from genmeter.execution.feed import EVENT_ID
 from genmeter.execution.stats_answer import Head
 from genmeter.execution.summary import Summary
 from genmeter.formats.encoders import FORMATS
-from genmeter.ingest.decode import Rejection
+from genmeter.ingest.decode import CONTROL, ISO, Rejection
 from genmeter.model.bots import Bots
 from genmeter.model.fields import FIELDS
-from genmeter.model.record import Record
+from genmeter.model.record import ACCOUNT_NAME, Record
+from genmeter.query.parameters import MAX_VALUES
+from genmeter.query.selection import DATE
 from genmeter.query.stats import MAX_LIMIT
 
 _JSON: Final = "application/json"
+_NO_CONTROL: Final = f"^{CONTROL.pattern.replace('[', '[^', 1)}*$"
 _UNCHANGED: Final = "Unchanged since the ETag in If-None-Match"
 _REFUSALS: Final = {
     "400": "The request is wrong; the message names every fault",
@@ -66,8 +70,11 @@ def routes(description: dict[str, Any]) -> list[Route]:
     return [Route("/openapi.json", openapi, methods=["GET"])]
 
 
-def document(bots: Bots) -> dict[str, Any]:
-    """The whole description, as JSON can carry it."""
+def document(bots: Bots, *, most_records: int) -> dict[str, Any]:
+    """The whole description, as JSON can carry it.
+
+    ``most_records`` is how many records a request may hold, 0 for any number.
+    """
     _, schemas = msgspec.json.schema_components(
         [
             Record,
@@ -84,13 +91,10 @@ def document(bots: Bots) -> dict[str, Any]:
         ],
         ref_template="#/components/schemas/{name}",
     )
-    schemas["Record"]["properties"]["bot"] = {
-        "enum": list(bots.names),
-        "description": "Bot that ran the job",
-    }
+    _restrict(schemas["Record"], bots)
     schemas["Row"] = _row_schema()
     schemas["Stats"] = _stats_schema()
-    schemas |= openapi_queries.schemas()
+    schemas |= openapi_queries.schemas(bots)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -101,7 +105,7 @@ def document(bots: Bots) -> dict[str, Any]:
         },
         "servers": [{"url": "/"}],
         "security": [{"token": []}],
-        "paths": _paths(bots),
+        "paths": _paths(bots, most_records),
         "components": {
             "schemas": schemas,
             "securitySchemes": {
@@ -158,7 +162,32 @@ def _stats_schema() -> dict[str, Any]:
     }
 
 
-def _paths(bots: Bots) -> dict[str, Any]:
+def _restrict(record: dict[str, Any], bots: Bots) -> None:
+    """Add to the schema of a record what its types do not say (R2, R3).
+
+    That a text has at most 512 bytes, not characters, is more than a schema can say.
+    """
+    properties = record["properties"]
+    properties["bot"] = {"enum": list(bots.names), "description": "Bot that ran the job"}
+    limits: dict[str, dict[str, Any]] = {
+        "account": {"pattern": f"^({ACCOUNT_NAME.pattern})?$"},
+        "timestamp": {"pattern": f"^({ISO.pattern})$"},
+    }
+    for field in FIELDS:
+        if field.is_number or field.key == "bot":
+            continue
+        schema = properties[field.key]
+        for one in schema.get("anyOf", [schema]):
+            if one.get("type") == "string":
+                one |= limits.get(field.key, {"pattern": _NO_CONTROL})
+            elif one.get("type") == "integer":
+                one["minimum"] = 0
+
+
+def _paths(bots: Bots, most_records: int) -> dict[str, Any]:
+    several = {"type": "array", "items": _ref("Record"), "minItems": 1}
+    if most_records:
+        several["maxItems"] = most_records
     return {
         "/v2/account/stats": {
             "get": {
@@ -181,7 +210,7 @@ def _paths(bots: Bots) -> dict[str, Any]:
                 "requestBody": {
                     "required": True,
                     "content": {
-                        MEDIA_TYPES[0]: {"schema": {"oneOf": [_ref("Record"), _list("Record")]}},
+                        MEDIA_TYPES[0]: {"schema": {"oneOf": [_ref("Record"), several]}},
                         MEDIA_TYPES[1]: {"schema": _ref("Record")},
                     },
                 },
@@ -212,7 +241,7 @@ def _paths(bots: Bots) -> dict[str, Any]:
                 "responses": _responses("AccountView", "The token", "401", "503"),
             }
         },
-        "/v2/account/stats/live": {"get": _live()},
+        "/v2/account/stats/live": {"get": _live(bots)},
         **_tokens(),
         "/healthz": {
             "get": {
@@ -233,23 +262,32 @@ def _paths(bots: Bots) -> dict[str, Any]:
     }
 
 
-def _live() -> dict[str, Any]:
+def _live(bots: Bots) -> dict[str, Any]:
     """Records as they are stored."""
     return {
         "operationId": "getLive",
         "summary": "Follow records as they are stored, as server-sent events",
         "parameters": [
             _parameter(
-                "bot", {"type": "string"}, "One or several, separated by commas; default: all"
-            ),
+                "bot",
+                {
+                    "type": "array",
+                    "items": {"enum": ["all", *bots.names]},
+                    "maxItems": MAX_VALUES,
+                },
+                "One or several, separated by commas; default: all",
+            )
+            | {"style": "form", "explode": False},
             _parameter(
-                "account", {"type": "string"}, "Another account, or *; needs the admin scope"
+                "account",
+                openapi_queries.matching(r"\*", ACCOUNT_NAME.pattern),
+                "Another account, or *; needs the admin scope",
             ),
             {
                 "name": "Last-Event-ID",
                 "in": "header",
                 "required": False,
-                "schema": {"type": "string"},
+                "schema": openapi_queries.matching(EVENT_ID.pattern),
                 "description": "Id of the last event received; the stream resumes after it",
             },
         ],
@@ -269,7 +307,7 @@ def _tokens() -> dict[str, Any]:
         "name": "id",
         "in": "path",
         "required": True,
-        "schema": {"type": "string"},
+        "schema": openapi_queries.matching("[0-9a-f]{8}"),
         "description": "Id of the token, not its secret",
     }
     return {
@@ -315,7 +353,7 @@ def _queries(bots: Bots) -> dict[str, Any]:
         answered = _responses(schema, "The response", *refused)
         others = [f for f in FORMATS.values() if f.media_type != _JSON]
         answered["200"]["content"] |= {f.media_type: {"schema": {}} for f in others}
-        body = {"required": True, "content": {_JSON: {"schema": _ref("Parameters")}}}
+        body = {"required": True, "content": {_JSON: {"schema": _ref(f"{name}Parameters")}}}
         return {
             "get": {
                 "operationId": f"get{name}",
@@ -378,7 +416,7 @@ def _parameter(
 
 
 def _parameters(bots: Bots) -> list[dict[str, Any]]:
-    day = {"type": "string", "format": "date"}
+    day = {"type": "string", "format": "date", "pattern": f"^{DATE.pattern}$"}
     number = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}
     return [
         _parameter("bot", {"enum": list(bots.names)}, "Bot", required=True),
@@ -404,7 +442,3 @@ def _response(text: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 def _ref(name: str) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _list(name: str) -> dict[str, Any]:
-    return {"type": "array", "items": _ref(name)}

@@ -1,11 +1,13 @@
 """The JSON bodies of requests and responses as structures; OpenAPI is made from them."""
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta as About
 
+from genmeter.auth.accounts import MAX_TOKEN_DAYS, MAX_TOKEN_NAME, SCOPES
 from genmeter.ingest.decode import Rejection
+from genmeter.model.record import ACCOUNT_NAME
 
 
 class Recorded(msgspec.Struct, kw_only=True):
@@ -50,13 +52,35 @@ class TokenMade(TokenView, kw_only=True):
     token: str
 
 
+_PRINTABLE: Final = (
+    r"^[^\u0000-\u001f\u007f-\u00a0\u00ad\u1680\u180e\u2000-\u200f"
+    r"\u2028-\u202f\u205f-\u206f\u3000\ufeff]*$"
+)
+"""About what ``str.isprintable`` takes."""
+
+
+def _stricter(description: str = "", **rules: Any) -> About:
+    """What OpenAPI says of a value beside its type; the service's own errors name every fault."""
+    about = {"description": description} if description else {}
+    return About(extra_json_schema=about | rules)
+
+
 class TokenWanted(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A token to create."""
 
-    account: str
-    scopes: Annotated[list[str], About(description="One or more of read, write, admin")]
-    name: Annotated[str, About(description="Default: the account's")] = ""
-    expires_days: Annotated[float | None, About(description="Days; default: never")] = None
+    account: Annotated[str, _stricter(pattern=f"^{ACCOUNT_NAME.pattern}$")]
+    scopes: Annotated[
+        list[Annotated[str, _stricter(enum=list(SCOPES))]],
+        _stricter("One or more of these", minItems=1),
+    ]
+    name: Annotated[
+        str,
+        _stricter("Default: the account's", maxLength=MAX_TOKEN_NAME, pattern=_PRINTABLE),
+    ] = ""
+    expires_days: Annotated[
+        Annotated[float, _stricter(exclusiveMinimum=0, maximum=MAX_TOKEN_DAYS)] | None,
+        _stricter("Days; default: never"),
+    ] = None
 
 
 class Problem(msgspec.Struct):

@@ -27,6 +27,8 @@ FILE: Final = "accounts.sqlite3"
 """The database's name in a data folder."""
 
 SCOPES: Final = ("read", "write", "admin")
+MAX_TOKEN_NAME: Final = 200
+MAX_TOKEN_DAYS: Final = 36_500
 
 _metadata = sa.MetaData()
 _tokens = sa.Table(
@@ -34,7 +36,7 @@ _tokens = sa.Table(
     _metadata,
     sa.Column("id", sa.String(16), primary_key=True),
     sa.Column("account", sa.String(64), nullable=False, index=True),
-    sa.Column("name", sa.String(200), nullable=False),
+    sa.Column("name", sa.String(MAX_TOKEN_NAME), nullable=False),
     sa.Column("scopes", sa.String(40), nullable=False),
     sa.Column("hash", sa.String(64), nullable=False, unique=True),
     sa.Column("created_ms", sa.BigInteger, nullable=False),
@@ -198,9 +200,9 @@ class Accounts:
             faults.append(f"account must be {ACCOUNT_RULE}")
         if not scopes or set(scopes) - set(SCOPES):
             faults.append(f"scope must be one or more of {', '.join(SCOPES)}")
-        if len(name) > 200 or not name.isprintable():
+        if len(name) > MAX_TOKEN_NAME or not name.isprintable():
             faults.append("name must be at most 200 printable characters")
-        if expires_days is not None and not 0 < expires_days <= 36_500:
+        if expires_days is not None and not 0 < expires_days <= MAX_TOKEN_DAYS:
             faults.append("expires must be more than 0 and at most 36500 days")
         if faults:
             raise BadRequestError(*faults)

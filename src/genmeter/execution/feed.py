@@ -52,7 +52,7 @@ _SHARED_PAGE: Final = 10_000
 
 _KEPT_BYTES: Final = 16 * 2**20
 _LAST: Final = 2**64 - 1
-_EVENT_ID: Final = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
+EVENT_ID: Final = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
 
 EventPosition = tuple[int, int]
 """Where a reader is: behind a record, known by its version and a number among those."""
@@ -276,7 +276,7 @@ def _id(place: EventPosition) -> str:
 
 def parse_event_id(text: str) -> EventPosition:
     """Return the position behind the event of this id. Raises BadRequestError if it is not one."""
-    found = _EVENT_ID.fullmatch(text)
+    found = EVENT_ID.fullmatch(text)
     position = (int(found[1]), int(found[2])) if found else (_LAST + 1, 0)
     if max(position) > _LAST:
         raise BadRequestError("Last-Event-ID must be the id of an event of this stream")

@@ -66,9 +66,10 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _decode_record: Final = msgspec.json.Decoder(Record).decode
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_ISO: Final = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d([.,]\d+)?)?([Zz]|[+-]\d\d(:?[0-5]\d)?)", re.ASCII
+CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+ISO: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?"
+    r"([Zz]|[+-][0-9]{2}(:?[0-5][0-9])?)"
 )
 _TEXTS: Final = tuple(f.key for f in FIELDS if f.type in ("text", "providers") and f.key != "bot")
 _NUMBERS: Final = {field.key: field.most for field in FIELDS if field.is_number}
@@ -172,7 +173,7 @@ def _bot_fault(bots: Bots) -> str:
 def _timestamp(value: int | str, admission: Admission) -> int:
     """Milliseconds since 1970, within what may be recorded now (R2, R3)."""
     if isinstance(value, str):
-        if not _ISO.fullmatch(value):
+        if not ISO.fullmatch(value):
             raise _Refusal(
                 "timestamp must be ISO 8601 with an offset, such as 2026-02-13T10:30:00.000Z, "
                 "or milliseconds since 1970"
@@ -197,7 +198,7 @@ def _text_fault(name: str, text: str | None) -> str | None:
         return None
     if (size := len(text.encode())) > MAX_TEXT_BYTES:
         return f"{name} has {size} bytes of UTF-8; at most {MAX_TEXT_BYTES} are allowed"
-    if _CONTROL.search(text):
+    if CONTROL.search(text):
         return f"{name} holds a control character"
     return None
 

@@ -202,13 +202,13 @@ def _accounts(given: Parameters, asking: Asking) -> tuple[str | None, tuple[Filt
     return None, filters
 
 
-_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_INSTANT: Final = re.compile(
+DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+INSTANT: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]{1,9})?)?"
     r"([Zz]|[+-][0-9]{2}:?[0-9]{2})"
 )
-_EPOCH: Final = re.compile(r"[0-9]{1,15}")
-_LAST: Final = re.compile(r"([1-9][0-9]{0,6})([mhdw])")
+EPOCH: Final = re.compile(r"[0-9]{1,15}")
+LAST: Final = re.compile(r"([1-9][0-9]{0,6})([mhdw])")
 _UNITS: Final = {"m": MINUTE_MS, "h": 60 * MINUTE_MS, "d": DAY_MS, "w": 7 * DAY_MS}
 
 
@@ -242,7 +242,7 @@ def _range(given: Parameters, asking: Asking, where: ZoneInfo) -> tuple[int, int
 
 
 def _last(text: str) -> int:
-    found = _LAST.fullmatch(text)
+    found = LAST.fullmatch(text)
     if not found:
         raise ValueError("a number and one of m, h, d, w, such as 90m, 24h, 7d or 4w")
     return int(found[1]) * _UNITS[found[2]]
@@ -251,11 +251,11 @@ def _last(text: str) -> int:
 def _moment(text: str, where: ZoneInfo) -> int:
     """A date is its local midnight, an instant itself."""
     try:
-        if _DATE.fullmatch(text):
+        if DATE.fullmatch(text):
             moment = buckets.midnight(date.fromisoformat(text), where)
-        elif _INSTANT.fullmatch(text):
+        elif INSTANT.fullmatch(text):
             moment = to_ms(datetime.fromisoformat(text.upper().replace(",", ".")))
-        elif _EPOCH.fullmatch(text):
+        elif EPOCH.fullmatch(text):
             moment = int(text)
         else:
             raise ValueError
@@ -267,6 +267,9 @@ def _moment(text: str, where: ZoneInfo) -> int:
             "(write + as %2B in a URL), or milliseconds since 1970"
         )
     return moment
+
+
+MAX_FILTER_MSEC: Final = 10**10 - 1
 
 
 def _msec(text: str) -> int:

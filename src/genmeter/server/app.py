@@ -100,7 +100,7 @@ def create_app(service: Service) -> Starlette:
         stall_seconds=settings.stall_seconds,
     )
     health = HealthRoutes(store=service.store, writer=service.writer, tokens=service.tokens)
-    description = openapi.document(service.store.bots)
+    description = openapi.document(service.store.bots, most_records=settings.request_records)
     app = Starlette(
         routes=[
             *stats.routes(),
