@@ -76,6 +76,7 @@ def configure(service: Service) -> uvicorn.Config:
         log_config=None,
         server_header=False,
         forwarded_allow_ips=list(settings.trusted_proxies),
+        lifespan="off",  # the service opens and closes its parts
         timeout_graceful_shutdown=DRAIN_S,
         timeout_keep_alive=settings.idle_seconds,
     )

@@ -120,7 +120,7 @@ def _check_parts(copy: Path) -> None:
     if lost := missing(Manifest.opened(copy / MANIFEST).parts.values(), there):
         raise GenmeterError(
             f"acknowledged records are missing: {_named([part.name for part in lost])}; "
-            "what is there was not copied; see what the service's log or its start says"
+            "no backup was made; start the service to see what is missing and what to do"
         )
 
 
