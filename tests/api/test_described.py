@@ -49,6 +49,8 @@ UNSAYABLE: Final = re.compile(
     from\ must\ be\ before\ to | to\ needs\ from | the\ range\ may\ be\ at\ most
     | last\ may\ not\ be\ combined | (top|order|cursor)\ needs | escape=formulas\ needs
     | order\ must\ be\ one\ of | interval=\w+\ divides
+    # A comma, which separates values in an address, also in 00:00:00,5.
+    | (from|to)\ is\ given\ \d\ values
     # Days that are in no calendar, zones that are in no database, places nobody gave out.
     | (from|to)\ must\ be\ a\ date | timezone\ must\ be\ an\ IANA | timestamp\ (is|must)
     | cursor\ must\ be\ the\ next_cursor | there\ is\ no\ token | Last-Event-ID\ must\ be
