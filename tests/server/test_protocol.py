@@ -134,6 +134,7 @@ def test_what_follows_a_body_is_bounded_too(own: Running, endless: bytes) -> Non
         b"\x16\x03\x01\x02",
         b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
         b"GET * HTTP/9\r\n",
+        b"GET /healthz\r\n\r\n",
     ],
 )
 def test_c20_what_is_not_http_is_told_so_in_json(own: Running, request_: bytes) -> None:
@@ -151,9 +152,10 @@ def test_c20_a_body_that_is_not_http_is_told_so(own: Running) -> None:
         refused(connection, 400, "not valid HTTP/1.1")
 
 
-def test_requests_before_a_bad_one_are_answered_in_full(own: Running) -> None:
+@pytest.mark.parametrize("bad", [b"garbage\r\n\r\n", b"GET /healthz\r\n\r\n"])
+def test_requests_before_a_bad_one_are_answered_in_full(own: Running, bad: bytes) -> None:
     with connected(own.base_url) as connection:
-        connection.sendall(head("GET", "/healthz") + b"garbage\r\n\r\n")
+        connection.sendall(head("GET", "/healthz") + bad)
         assert response(connection)[0] == 200
         assert closed(connection)
 

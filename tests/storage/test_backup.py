@@ -1,6 +1,7 @@
 """A backup is checked when it is made, and before it is used."""
 
 import shutil
+import stat
 import subprocess
 from pathlib import Path
 
@@ -45,6 +46,11 @@ def test_its_checksums_are_those_that_sha256sum_reads(backup: Path) -> None:
         if path.is_file() and path.name != SUMS and "schema_versions/" not in str(path)
     }
     assert {name for name in there if "data/default" not in name} <= named
+
+
+def test_folders_are_for_nobody_else_of_the_machine(data: Path, backup: Path) -> None:
+    for folder in (data, data / "engine", backup, backup / "engine"):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700, folder
 
 
 def test_it_is_checked_once_before_it_is_served(backup: Path) -> None:

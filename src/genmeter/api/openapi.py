@@ -45,7 +45,7 @@ _REFUSALS: Final = {
     "404": "Not found",
     "406": "Accept names no available format",
     "405": "The route does not support the method; see Allow",
-    "408": "The body did not arrive in time",
+    "408": "The headers or the body did not arrive in time",
     "413": "The body is over 16 MiB (64 KiB for a query or a token), or has too many records",
     "414": "The URL is too long",
     "415": "The content type or content encoding is not supported",
@@ -56,7 +56,7 @@ _REFUSALS: Final = {
     "503": "Unavailable; see Retry-After",
 }
 
-_EVERYWHERE: Final = ("414", "429", "431", "500")
+_EVERYWHERE: Final = ("408", "414", "429", "431", "500", "503")
 """Statuses that every request may get, whatever it asks for."""
 
 
@@ -91,6 +91,9 @@ def document(bots: Bots, *, most_records: int) -> dict[str, Any]:
         ],
         ref_template="#/components/schemas/{name}",
     )
+    for schema in schemas.values():
+        if "properties" in schema:
+            schema.setdefault("additionalProperties", False)
     _restrict(schemas["Record"], bots)
     schemas["Row"] = _row_schema()
     schemas["Stats"] = _stats_schema()
@@ -194,7 +197,7 @@ def _paths(bots: Bots, most_records: int) -> dict[str, Any]:
                 "operationId": "getAccountStats",
                 "summary": "Statistics of one bot: a UTC day, or the last N jobs",
                 "parameters": _parameters(bots),
-                "responses": _responses("Stats", "The statistics", "400", "401", "403", "503"),
+                "responses": _responses("Stats", "The statistics", "400", "401", "403"),
             },
             "post": {
                 "operationId": "postAccountStats",
@@ -220,10 +223,8 @@ def _paths(bots: Bots, most_records: int) -> dict[str, Any]:
                     "400",
                     "401",
                     "403",
-                    "408",
                     "413",
                     "415",
-                    "503",
                 )
                 | {
                     "400": _response(
@@ -238,7 +239,7 @@ def _paths(bots: Bots, most_records: int) -> dict[str, Any]:
             "get": {
                 "operationId": "getAccount",
                 "summary": "The token of the request",
-                "responses": _responses("AccountView", "The token", "401", "503"),
+                "responses": _responses("AccountView", "The token", "401"),
             }
         },
         "/v2/account/stats/live": {"get": _live(bots)},
@@ -256,7 +257,7 @@ def _paths(bots: Bots, most_records: int) -> dict[str, Any]:
                 "operationId": "getReadiness",
                 "summary": "The engine answers and the writer makes progress",
                 "security": [],
-                "responses": _responses("Health", "Both", "503"),
+                "responses": _responses("Health", "Both"),
             }
         },
     }
@@ -296,7 +297,7 @@ def _live(bots: Bots) -> dict[str, Any]:
                 "description": "A stream of events; data is the record with all its fields",
                 "content": {"text/event-stream": {"schema": {"type": "string"}}},
             },
-            **_refused("400", "401", "403", "503"),
+            **_refused("400", "401", "403"),
         },
     }
 
@@ -315,7 +316,7 @@ def _tokens() -> dict[str, Any]:
             "get": {
                 "operationId": "getTokens",
                 "summary": "List the tokens of all accounts; needs the admin scope",
-                "responses": _responses("TokenList", "All tokens", "401", "403", "503"),
+                "responses": _responses("TokenList", "All tokens", "401", "403"),
             },
             "post": {
                 "operationId": "postTokens",
@@ -326,7 +327,7 @@ def _tokens() -> dict[str, Any]:
                 },
                 "responses": {
                     "201": _response("The token", _ref("TokenMade")),
-                    **_refused("400", "401", "403", "408", "413", "503"),
+                    **_refused("400", "401", "403", "413", "415"),
                 },
             },
         },
@@ -335,9 +336,7 @@ def _tokens() -> dict[str, Any]:
                 "operationId": "deleteToken",
                 "summary": "Revoke a token; needs the admin scope",
                 "parameters": [token_id],
-                "responses": _responses(
-                    "TokenView", "The revoked token", "401", "403", "404", "503"
-                ),
+                "responses": _responses("TokenView", "The revoked token", "401", "403", "404"),
             }
         },
     }
@@ -349,9 +348,10 @@ def _queries(bots: Bots) -> dict[str, Any]:
     def resource(
         name: str, text: str, schema: str, parameters: list[dict[str, Any]]
     ) -> dict[str, Any]:
-        refused = ("400", "401", "403", "406", "422", "503")
+        refused = ("400", "401", "403", "406", "422")
         answered = _responses(schema, "The response", *refused)
         others = [f for f in FORMATS.values() if f.media_type != _JSON]
+        answered["304"] = {"description": _UNCHANGED}
         answered["200"]["content"] |= {f.media_type: {"schema": {}} for f in others}
         body = {"required": True, "content": {_JSON: {"schema": _ref(f"{name}Parameters")}}}
         return {
@@ -359,13 +359,13 @@ def _queries(bots: Bots) -> dict[str, Any]:
                 "operationId": f"get{name}",
                 "summary": text,
                 "parameters": parameters,
-                "responses": answered | {"304": {"description": _UNCHANGED}},
+                "responses": answered,
             },
             "post": {
                 "operationId": f"post{name}",
                 "summary": f"{text}; parameters as JSON",
                 "requestBody": body,
-                "responses": answered | _responses(schema, "The response", "408", "413", "415"),
+                "responses": answered | _refused("413", "415"),
             },
         }
 
@@ -395,7 +395,6 @@ def _queries(bots: Bots) -> dict[str, Any]:
                     "401",
                     "403",
                     "422",
-                    "503",
                 )
                 | {"304": {"description": _UNCHANGED}},
             }

@@ -102,10 +102,7 @@ def schemas(bots: Bots) -> dict[str, Any]:
         "additionalProperties": False,
     }
     period = {"total": _ref("Figures"), "groups": {"type": "array", "items": _ref("Group")}}
-    query = {
-        "type": "object",
-        "description": "The parameters as understood; POST them to repeat the query",
-    }
+    understood = {"description": "The parameters as understood; POST them to repeat the query"}
     return {
         "Figures": figures | {"additionalProperties": False},
         "Group": group,
@@ -113,7 +110,7 @@ def schemas(bots: Bots) -> dict[str, Any]:
             "title": "Query",
             "type": "object",
             "properties": {
-                "query": query,
+                "query": _ref("QueryParameters") | understood,
                 **period,
                 "previous": {
                     "type": "object",
@@ -129,7 +126,7 @@ def schemas(bots: Bots) -> dict[str, Any]:
             "title": "Rows",
             "type": "object",
             "properties": {
-                "query": query,
+                "query": _ref("RowsParameters") | understood,
                 "data": {"type": "array", "items": _ref("ListedRow")},
                 "count": _COUNT,
                 "has_more": {"type": "boolean"},

@@ -147,7 +147,7 @@ class Accounts:
                 "make new tokens"
             )
         try:
-            data.mkdir(parents=True, exist_ok=True)
+            data.mkdir(mode=0o700, parents=True, exist_ok=True)  # for nobody else of the machine
         except OSError as error:
             raise StartError(f"cannot make the data folder {data}: {error.strerror}") from error
         engine = sa.create_engine(sa.URL.create("sqlite", database=str(file)), hide_parameters=True)
@@ -228,6 +228,8 @@ class Accounts:
 
     def revoke(self, token_id: str, *, now_ms: int) -> bool:
         """Make a token open nothing any more; False where none of that id is left to revoke."""
+        if "\0" in token_id:  # which PostgreSQL cannot be asked for
+            return False
         with self._connected() as connection:
             changed = connection.execute(
                 _tokens.update()

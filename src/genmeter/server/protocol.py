@@ -110,7 +110,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._progress = False
             super().data_received(piece)  # type: ignore[arg-type]  # the parser takes any buffer
             self._unparsed = 0 if self._progress else self._unparsed + len(piece)
-            if self._unparsed == MAX_HEAD_BYTES:
+            if self._unparsed == MAX_HEAD_BYTES and not self._refused:
                 self._refuse_head()
         # Bytes that begin no request, such as blank lines, count as a head that is late.
         if self._stage == _HEAD or (self._stage == _WAITING and self._unparsed):
@@ -123,6 +123,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """End the head; the request is under way."""
+        if self.parser.get_http_version() == "0.9":  # whose clients expect no head in a response
+            self.send_400_response("")
+            return
         self._stage = _BODY
         self._progress = True
         self._clear_deadline()
@@ -137,13 +140,15 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
         self._progress = True
-        super().on_body(body)
+        if not self._refused:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """End the request."""
         self._stage = _WAITING
         self._progress = True
-        super().on_message_complete()
+        if not self._refused:
+            super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Wait for the next request, or for the rest of one that was answered early."""

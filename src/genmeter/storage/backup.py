@@ -140,7 +140,7 @@ def snapshot(data: Path) -> Iterator[Path]:
             with suppress(FileNotFoundError), _held(left) as alone:
                 if alone:
                     shutil.rmtree(left, ignore_errors=True)
-        copy.mkdir()
+        copy.mkdir(mode=0o700)
     except OSError as error:
         raise GenmeterError(f"cannot copy {data}: {error.strerror or error}") from error
     with _held(copy):
@@ -189,7 +189,7 @@ def _held(folder: Path) -> Iterator[bool]:
 
 def _link(source: Path, target: Path) -> None:
     """Make ``target`` a tree of hard links to the files below ``source``."""
-    target.mkdir()
+    target.mkdir(mode=0o700)
     for entry in os.scandir(source):
         to = target / entry.name
         if entry.name in _NOT_COPIED or entry.name.startswith("tmp_"):

@@ -12,28 +12,29 @@ import zlib
 from bisect import bisect_right
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
 from genmeter.errors import StartError
 
 MANIFEST: Final = "manifest"
 """The file's name in the data folder."""
 
-PART_NAME: Final = re.compile(r"(\d{6})_(\d+)_(\d+)_(\d+)(?:_\d+)?", re.ASCII)
+PART_NAME: Final = re.compile(r"([0-9]{6})_([0-9]+)_([0-9]+)_([0-9]+)(?:_[0-9]+)?")
 """A part: the UTC month of its records, the first and last insert in it, how often merged."""
 
 
-class NotedPart(msgspec.Struct, frozen=True, array_like=True):
+class NotedPart(msgspec.Struct, frozen=True, array_like=True, tag="part"):
     """A part of the table of records.
 
     ``range`` is the engine's file of the least and greatest time in it, in hexadecimal. ``digest``
     stands for the files that never change; it is empty until somebody has looked at them.
     """
 
-    name: str
-    rows: int
+    name: Annotated[str, Meta(pattern=rf"^{PART_NAME.pattern}\Z")]
+    rows: Annotated[int, Meta(ge=0)]
     range: str = ""
     digest: str = ""
 
@@ -45,6 +46,27 @@ class NotedPart(msgspec.Struct, frozen=True, array_like=True):
             raise ValueError(f"{self.name} is not the name of a part")
         month, first, last, _ = found.groups()
         return int(month), int(first), int(last)
+
+
+class _Dropped(msgspec.Struct, frozen=True, array_like=True, tag="dropped"):
+    """All parts of a month, ``YYYYMM``, are about to go."""
+
+    month: int
+
+
+class _Damaged(msgspec.Struct, frozen=True, array_like=True, tag="damaged"):
+    """A part could not be read."""
+
+    name: str
+
+
+class _Clock(msgspec.Struct, frozen=True, array_like=True, tag="clock"):
+    """A time, in milliseconds since 1970."""
+
+    ms: int
+
+
+_Event = NotedPart | _Dropped | _Damaged | _Clock
 
 
 class Manifest:
@@ -81,7 +103,7 @@ class Manifest:
         for number, line in enumerate(lines, 1):
             event = _event(line)
             if event is not None:
-                manifest._apply(*event)
+                manifest._apply(event)
             elif number < len(lines) and not anew:  # the last is cut short, or empty
                 raise StartError(
                     f"{path} is damaged in line {number}, so nobody knows which records there "
@@ -92,23 +114,23 @@ class Manifest:
 
     def added(self, parts: Iterable[NotedPart]) -> None:
         """Note parts that must be there from now on. Raises OSError; then nothing is noted."""
-        self._append([("part", *msgspec.structs.astuple(part)) for part in parts])
+        self._append(list(parts))
 
     def dropping(self, month: int) -> None:
         """Note that all parts of a month are about to go."""
-        self._append([("dropped", month)])
+        self._append([_Dropped(month)])
 
     def unreadable(self, name: str) -> None:
         """Note that a part could not be read."""
-        self._append([("damaged", name)])
+        self._append([_Damaged(name)])
 
     def rewritten(self, parts: Collection[NotedPart], clock_ms: int | None) -> None:
         """Replace all by ``parts`` and a time. What was damaged and is still there stays so."""
         names = {part.name for part in parts}
-        events: list[tuple[Any, ...]] = [("part", *msgspec.structs.astuple(part)) for part in parts]
-        events += [("damaged", name) for name in sorted(self.damaged & names)]
+        events: list[_Event] = list(parts)
+        events += [_Damaged(name) for name in sorted(self.damaged & names)]
         if clock_ms is not None:
-            events.append(("clock", clock_ms))
+            events.append(_Clock(clock_ms))
         draft = self.path.with_suffix(".new")
         with draft.open("wb") as file:
             file.write(b"".join(map(_line, events)))
@@ -118,8 +140,8 @@ class Manifest:
         draft.replace(self.path)
         _sync_folder(self.path.parent)
         self.parts, self.damaged, self.clock_ms = {}, set(), None
-        for name, *values in events:
-            self._apply(name, values)
+        for event in events:
+            self._apply(event)
         self._whole = self.found = True
 
     def close(self) -> None:
@@ -128,7 +150,7 @@ class Manifest:
             os.close(self._file)
             self._file = None
 
-    def _append(self, events: Collection[tuple[Any, ...]]) -> None:
+    def _append(self, events: Collection[_Event]) -> None:
         """Write events behind the others, on disk when it returns."""
         if not self._whole:  # it may end in half a line, or be on disk in part
             self.rewritten(list(self.parts.values()), self.clock_ms)
@@ -142,22 +164,22 @@ class Manifest:
         except OSError:
             self._whole = False
             raise
-        for name, *values in events:
-            self._apply(name, values)
+        for event in events:
+            self._apply(event)
 
-    def _apply(self, name: str, values: list[Any]) -> None:
-        if name == "part":
-            part = NotedPart(*values)
-            self.parts[part.name] = part
-        elif name == "dropped":
-            gone = [part.name for part in self.parts.values() if part.place[0] == values[0]]
-            for part_name in gone:
-                del self.parts[part_name]
-                self.damaged.discard(part_name)
-        elif name == "damaged":
-            self.damaged.add(values[0])
-        elif name == "clock":
-            self.clock_ms = values[0]
+    def _apply(self, event: _Event) -> None:
+        match event:
+            case NotedPart():
+                self.parts[event.name] = event
+            case _Dropped():
+                gone = [part.name for part in self.parts.values() if part.place[0] == event.month]
+                for name in gone:
+                    del self.parts[name]
+                    self.damaged.discard(name)
+            case _Damaged():
+                self.damaged.add(event.name)
+            case _Clock():
+                self.clock_ms = event.ms
 
 
 def missing(noted: Iterable[NotedPart], there: Iterable[NotedPart]) -> list[NotedPart]:
@@ -178,18 +200,23 @@ def missing(noted: Iterable[NotedPart], there: Iterable[NotedPart]) -> list[Note
     return [part for part in noted if not covered(part)]
 
 
-def _line(event: tuple[Any, ...]) -> bytes:
+def _line(event: _Event) -> bytes:
     text = msgspec.json.encode(event)
     return b"%08x %b\n" % (zlib.crc32(text), text)
 
 
-def _event(line: bytes) -> tuple[str, list[Any]] | None:
-    """What a line says; None where it is not whole."""
+_decoder: Final[msgspec.json.Decoder[_Event]] = msgspec.json.Decoder(_Event)
+
+
+def _event(line: bytes) -> _Event | None:
+    """What a line says; None where it is not whole, or says nothing known."""
     sum_, _, text = line.partition(b" ")
-    if sum_ != b"%08x" % zlib.crc32(text) or not text:
+    if sum_ != b"%08x" % zlib.crc32(text):
         return None
-    name, *values = msgspec.json.decode(text)
-    return name, values
+    try:
+        return _decoder.decode(text)
+    except ValueError:
+        return None
 
 
 def _sync_folder(folder: Path) -> None:

@@ -68,7 +68,7 @@ class Embedded:
                 f"the path of the data folder must not hold any of {odd}: "
                 "the engine would read a pattern or an option in it"
             )
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._incoming = folder / "incoming.ndjson"
         self.damaged: set[str] = set()
         self.replaced: Callable[[str, Mapping[str, str]], None] = lambda torn, names: None
