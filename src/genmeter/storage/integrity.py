@@ -388,7 +388,9 @@ def _told(faults: Collection[Fault]) -> str:
     texts = []
     for month, found in sorted(months.items()):
         rows = sum(fault.part.rows for fault in found)
-        about = f"about {rows:,} record{'s' * (rows > 1)}" if rows else "an unknown number of records"
+        about = (
+            f"about {rows:,} record{'s' * (rows > 1)}" if rows else "an unknown number of records"
+        )
         parts = ", ".join(f"{fault.part.name} {fault.why}" for fault in found[:3])
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         texts.append(f"{month // 100}-{month % 100:02d}: {about} ({parts}{more})")
