@@ -1,9 +1,13 @@
 """Whether a query is cheap: by about how many records it reads.
 
 An account's records a day are estimated from the engine's index, on a thread that no query waits
-for, and remembered for a while. Until then the length of the time that is asked for decides.
+for, and remembered for a while. Until then the length of the time that is asked for decides. An
+estimate costs as much as a small query, so there is one only where a long time is asked for, or
+where a query that was taken for cheap was slow.
 """
 
+import contextlib
+import functools
 import math
 import threading
 import time
@@ -55,6 +59,7 @@ class Costs:
             account=asker,
             cheap=self.cheap(account, start_ms, end_ms, limit),
             patience_s=self._patience_s,
+            slow=functools.partial(self._look_soon, account),
         )
 
     def cheap(
@@ -69,23 +74,26 @@ class Costs:
         if account is None:
             return False
         days = min(_MOST_DAYS, max(0.0, (end_ms - start_ms) / DAY_MS))
-        a_day = self._a_day(account)
+        with self._lock:
+            until, a_day = self._known.get(account, (0.0, None))
+        if days > CHEAP_DAYS and time.monotonic() >= until:
+            self._look_soon(account)
         if a_day is None:
             return days <= CHEAP_DAYS
         return min(a_day * days, limit or math.inf) <= CHEAP_RECORDS
 
-    def _a_day(self, account: str) -> float | None:
-        """An account's records a day; None where that is not known, or not yet."""
+    def _look_soon(self, account: str | None) -> None:
+        """Estimate an account's records a day, unless that was done a while ago."""
         now = time.monotonic()
         with self._lock:
-            until, a_day = self._known.get(account, (0.0, None))
-            if now < until:
-                return a_day
+            until, a_day = self._known.get(account or "", (0.0, None))
+            if account is None or now < until:
+                return
             if len(self._known) >= _MOST:
                 self._known.clear()
             self._known[account] = (now + _KEPT_S, a_day)
-        self._thread.submit(self._look, account)
-        return a_day
+        with contextlib.suppress(RuntimeError):  # the service ends
+            self._thread.submit(self._look, account)
 
     def _look(self, account: str) -> None:
         try:

@@ -16,6 +16,8 @@ from typing import Final
 
 import msgspec
 
+SLOW_S: Final = 0.25
+
 CHEAP_IN_A_ROW: Final = 16
 """After so many cheap queries a heavy one that waits goes first."""
 
@@ -23,12 +25,14 @@ CHEAP_IN_A_ROW: Final = 16
 class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     """Who a query is for and what it costs: ``cheap`` ones do not wait behind others.
 
-    It may wait for ``patience_s`` seconds.
+    It may wait for ``patience_s`` seconds. ``slow`` is called where one that was cheap held its
+    slot for more than ``SLOW_S``.
     """
 
     account: str
     cheap: bool = True
     patience_s: float = 30.0
+    slow: Callable[[], object] = lambda: None
 
 
 class Job(msgspec.Struct, eq=False):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from genmeter.errors import BusyError, EngineError, GenmeterError
-from genmeter.execution.fairness import FairQueue, Job, Ticket
+from genmeter.execution.fairness import SLOW_S, FairQueue, Job, Ticket
 from genmeter.execution.spool import Spool, SpoolRoom
 from genmeter.storage.store import Restart
 
@@ -79,7 +79,10 @@ class QueryPool:
 
         def begin() -> None:
             _call(loop, started.set)
+            begun = time.monotonic()
             work()
+            if ticket.cheap and time.monotonic() - begun > SLOW_S:
+                ticket.slow()
 
         job = Job(ticket.account, ticket.cheap, begin)
         with self._changed:
