@@ -19,6 +19,7 @@ _COMMANDS: Final = {
     "demo": "genmeter.cli.demo",
     "token": "genmeter.cli.token",
     "query": "genmeter.cli.query",
+    "ship": "genmeter.cli.ship",
     "backup": "genmeter.cli.backup",
     "migrate": "genmeter.cli.migrate",
 }
@@ -36,6 +37,7 @@ its routes at /docs.
   genmeter token create --account acme --scope read,write
   genmeter serve                                     run the service
   genmeter query --last 7d --group-by model          query metrics from any machine
+  genmeter ship --follow /var/log/gateway.ndjson     send records from files
   genmeter backup /backups/today                     copy the data while it runs
   genmeter migrate --from DIR --clickhouse URL       move to ClickHouse servers
 

@@ -17,7 +17,7 @@ import msgspec
 from genmeter.clock import iso, to_ms
 from genmeter.errors import BadRequestError, TooLargeError
 from genmeter.ingest import split
-from genmeter.model.bots import ELEVEN, Bots
+from genmeter.model.bots import BOT_NAME, ELEVEN, Bots
 from genmeter.model.fields import FIELDS, MAX_TEXT_BYTES
 from genmeter.model.record import (
     ACCOUNT_NAME,
@@ -54,14 +54,15 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
 
     ``account`` is the token's own, ``any_account`` says whether it may record for others,
     ``now_ms`` the time of the request and ``oldest_ms`` the edge of retention (0: none). ``most``
-    is how many records there may be (0: any number).
+    is how many records there may be (0: any number). Without ``bots`` any name that a bot may have
+    is taken.
     """
 
     account: str
     any_account: bool
     now_ms: int
     oldest_ms: int
-    bots: Bots = ELEVEN
+    bots: Bots | None = ELEVEN
     most: int = 0
 
 
@@ -128,19 +129,31 @@ def decode(
         except (ValueError, RecursionError, _Refusal) as error:
             decoded.rejected_total += 1
             if decoded.rejected_total <= MAX_NAMED_REJECTIONS:
-                text = (
-                    str(error)
-                    if isinstance(error, _Refusal)
-                    else _explain(raw, error, admission.bots)
-                )
-                decoded.rejected.append(Rejection(index, text))
+                decoded.rejected.append(Rejection(index, _reason(raw, error, admission)))
     if index < 0:
         raise BadRequestError("the body holds no record; send at least one")
     return decoded
 
 
+def fault(raw: bytes, admission: Admission) -> str | None:
+    """Why one record would not be stored (R2, R3); None where it would."""
+    try:
+        _row(_decode_record(raw), admission, _no_jobid)
+    except (ValueError, RecursionError, _Refusal) as error:
+        return _reason(raw, error, admission)
+    return None
+
+
+def _no_jobid(*_: object) -> str:
+    return ""
+
+
 class _Refusal(Exception):  # noqa: N818  # not an error of the service: a verdict on one record
     """Why one record is not taken."""
+
+
+def _reason(raw: bytes | msgspec.Raw, error: Exception, admission: Admission) -> str:
+    return str(error) if isinstance(error, _Refusal) else _explain(raw, error, admission.bots)
 
 
 def _row(record: Record, admission: Admission, new_jobid: Callable[[int, str, str], str]) -> Row:
@@ -152,7 +165,7 @@ def _row(record: Record, admission: Admission, new_jobid: Callable[[int, str, st
     stamp = (
         admission.now_ms if record.timestamp is None else _timestamp(record.timestamp, admission)
     )
-    if record.bot not in admission.bots.shown:
+    if not _known(record.bot, admission.bots):
         raise _Refusal(_bot_fault(admission.bots))
     jobid = record.jobid or new_jobid(stamp, account, record.bot)
     status = record.status or REASONS.get(record.code, UNKNOWN_REASON)
@@ -166,7 +179,15 @@ def _row(record: Record, admission: Admission, new_jobid: Callable[[int, str, st
     return row
 
 
-def _bot_fault(bots: Bots) -> str:
+def _known(bot: object, bots: Bots | None) -> bool:
+    if not isinstance(bot, str):
+        return False
+    return bot in bots.shown if bots else BOT_NAME.fullmatch(bot) is not None
+
+
+def _bot_fault(bots: Bots | None) -> str:
+    if bots is None:
+        return "bot must be 1 to 64 of a-z, 0-9 and -"
     return f"bot must be one of {', '.join(bots.names)}"
 
 
@@ -203,7 +224,7 @@ def _text_fault(name: str, text: str | None) -> str | None:
     return None
 
 
-def _explain(raw: bytes | msgspec.Raw, error: Exception, bots: Bots) -> str:
+def _explain(raw: bytes | msgspec.Raw, error: Exception, bots: Bots | None) -> str:
     """Everything that keeps a record from being decoded, not only the first thing.
 
     Only the first thing where it is so large that looking at all of it would take much memory.
@@ -236,10 +257,10 @@ def _explain(raw: bytes | msgspec.Raw, error: Exception, bots: Bots) -> str:
     return "; ".join(faults) or str(error)
 
 
-def _fault(name: str, value: Any, bots: Bots) -> str | None:
+def _fault(name: str, value: Any, bots: Bots | None) -> str | None:
     kind = _JSON_TYPES[type(value)]
     if name == "bot":
-        return None if value in bots.names else _bot_fault(bots)
+        return None if _known(value, bots) else _bot_fault(bots)
     if name in _NUMBERS:
         most = _NUMBERS[name]
         if value is None or (type(value) is int and 0 <= value <= most):

@@ -12,7 +12,7 @@ import msgspec
 
 from genmeter.model.fields import FIELDS, Field
 
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+BOT_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _TABLES: Final = ("bots", "tiers", "skus")
 
 
@@ -79,7 +79,7 @@ def _shown(table: object, faults: list[str]) -> dict[str, tuple[str, ...]]:
         return shown
     for name, entry in table.items():
         where = f"[bots.{name}]"
-        if not _NAME.fullmatch(name) or name == "all":
+        if not BOT_NAME.fullmatch(name) or name == "all":
             faults.append(f"{where} must be named by 1 to 64 of a-z, 0-9 and -, and not all")
         if not isinstance(entry, Mapping):
             faults.append(f"{where} must be a table")
