@@ -99,7 +99,7 @@ class Recorder:
         self._closed = False
         self._renew()
         _recorders.add(self)
-        atexit.register(_close_at_exit, weakref.ref(self))
+        atexit.register(self._close_at_exit)
 
     def record(self, **fields: Any) -> None:
         """Record a job, with the fields of ``POST /v2/account/stats``.
@@ -113,9 +113,10 @@ class Recorder:
                 fields["timestamp"] = now_ms
             if not fields.get("jobid"):
                 fields["jobid"] = f"{self._jobids}-{next(self._numbers):x}"
-            life = self._life or self._begin()
+            life = None if self._closed else self._life or self._begin()
             if life is None:
-                self._drop("closed")
+                if not self._drop("closed"):
+                    log.error("a record is lost: the recorder is closed")
                 return
             try:
                 line = _encode(fields)
@@ -163,6 +164,7 @@ class Recorder:
             life = self._life
         if life is not None:
             life.close(timeout)
+        atexit.unregister(self._close_at_exit)
 
     def __enter__(self) -> Self:
         return self
@@ -294,16 +296,14 @@ class _Life:
         return self._stopped.is_set()
 
     def _send(self) -> None:
-        adopted = -ADOPT_S
+        adopt_at = time.monotonic()
         with self.sender:
             while True:
-                self._full.wait(self._flush_s)
-                self._full.clear()
                 closing = self._closing.is_set()
                 try:
-                    if not closing and time.monotonic() - adopted > ADOPT_S:
-                        adopted = time.monotonic()
+                    if time.monotonic() >= adopt_at:
                         self.store.adopt()
+                        adopt_at = time.monotonic() + ADOPT_S
                     self._unsent = 0
                     while not self._stopped.is_set() and (batch := self.store.read(BATCH_RECORDS)):
                         self.acknowledged += self.sender.deliver(batch.lines)
@@ -314,6 +314,8 @@ class _Life:
                     log.exception("records wait")
                 if closing:
                     break
+                self._full.wait(self._flush_s)
+                self._full.clear()
         try:
             self.store.tend()
             self.store.release()
@@ -340,11 +342,6 @@ _recorders: Final[weakref.WeakSet[Recorder]] = weakref.WeakSet()
 def _after_fork() -> None:
     for recorder in list(_recorders):
         recorder._forked()
-
-
-def _close_at_exit(reference: weakref.ref[Recorder]) -> None:
-    if (recorder := reference()) is not None:
-        recorder._close_at_exit()
 
 
 os.register_at_fork(after_in_child=_after_fork)

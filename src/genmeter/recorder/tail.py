@@ -6,10 +6,12 @@ it was first read. That time is noted before the line is sent, so sending it aga
 sends the same record (R6).
 """
 
+import contextlib
 import fcntl
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Self
@@ -127,8 +129,7 @@ class Tail:
     def unfinished(self) -> dict[Path, int]:
         """Bytes of last lines that are not whole, by file. For when nothing is left to read."""
         left = {}
-        for path in self._found():
-            status = path.stat()
+        for path, status in self._found().items():
             read = self._ended.get(_key(status), _UNREAD).offset
             if status.st_size > read:
                 left[path] = status.st_size - read
@@ -180,16 +181,13 @@ class Tail:
 
     def _new(self) -> Iterator[_Open]:
         """Files that are there and not open, unless nothing was added since they were read."""
-        for path in self._found():
-            try:
-                status = path.stat()
-                key = _key(status)
-                if key in self._open or self._ended.get(key, _UNREAD).size == status.st_size:
-                    continue
+        for path, status in self._found().items():
+            key = _key(status)
+            if key in self._open or self._ended.get(key, _UNREAD).size == status.st_size:
+                continue
+            with contextlib.suppress(FileNotFoundError):
                 if file := self._opened(path):
                     yield file
-            except FileNotFoundError:
-                continue
 
     def _opened(self, path: Path) -> _Open | None:
         """The open file at ``path``; None where it was read to its end, or has no line yet."""
@@ -211,15 +209,18 @@ class Tail:
         del self._open[file.key]
         os.close(file.fd)
 
-    def _found(self) -> list[Path]:
+    def _found(self) -> dict[Path, os.stat_result]:
         """The files to read, the one that was written longest ago first."""
-        found: dict[Path, int] = {}
+        found: dict[Path, os.stat_result] = {}
         for path in self._paths:
             folder = path if path.is_dir() else path.parent
             for each in folder.iterdir() if folder.is_dir() else ():
-                if _belongs(each, path, in_folder=folder is path) and each.is_file():
-                    found[each] = each.stat().st_mtime_ns
-        return sorted(found, key=lambda path: (found[path], path))
+                if _belongs(each, path, in_folder=folder is path):
+                    with contextlib.suppress(FileNotFoundError):  # rotated just now
+                        status = each.stat()
+                        if stat.S_ISREG(status.st_mode):
+                            found[each] = status
+        return dict(sorted(found.items(), key=lambda item: (item[1].st_mtime_ns, item[0])))
 
     def _tidy(self) -> None:
         """Forget files that have not been there for long. All that are there have been read."""
