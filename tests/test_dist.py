@@ -87,8 +87,10 @@ def test_the_light_client_needs_nothing_of_the_server(wheel: Path, tmp_path: Pat
     for heavy in ("chdb", "starlette", "sqlalchemy", "pyarrow", "uvicorn"):
         assert heavy not in listed
     code = "from genmeter.client import *; Client('http://127.0.0.1:1', 'user:a').close()"
+    code += "; from genmeter.recorder import *; Recorder('http://127.0.0.1:1', 'user:a').close()"
     run(binaries / "python", "-W", "error", "-c", code)
     assert "--group-by" in run(binaries / "genmeter", "query", "--help").stdout
+    assert "--follow" in run(binaries / "genmeter", "ship", "--help").stdout
     refused = subprocess.run(
         [binaries / "genmeter", "serve"], capture_output=True, text=True, check=False
     )

@@ -27,7 +27,7 @@ def test_the_help_is_the_manual() -> None:
     for setting in SETTINGS:
         assert setting.variable in shown, setting.name
         assert bool(re.search(rf"{setting.flag}\s", shown)) != setting.secret, setting.name
-    for command in ("serve", "demo", "token", "query", "backup", "migrate"):
+    for command in ("serve", "demo", "token", "query", "ship", "backup", "migrate"):
         assert re.search(rf"^  {command} ", shown, re.MULTILINE), command
         help_ = genmeter(command, "--help")
         assert help_.returncode == 0

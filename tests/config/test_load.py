@@ -150,6 +150,8 @@ SAMPLES = {
     "url": ("https://a:1/b/", "http://c", "https://a:1/b"),
     "token": ("user:acme-01", "x", Secret("user:acme-01")),
     "token_file": ("token", "secret", Secret("user:acme-02")),
+    "follow": ("yes", "no", True),
+    "state": ("/a", "/b", Path("/a")),
     "days": ("7", "8", 7),
     "records": ("10", "11", 10),
     "seed": ("0", "5", 0),

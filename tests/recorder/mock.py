@@ -24,7 +24,7 @@ def answer(status: int, body: Any, **headers: str) -> Reply:
 
 
 class Mock:
-    """``answers`` are given in turn, then all is stored. ``posts`` has the lines of each request."""
+    """``answers`` are given in turn, then all is stored; ``posts`` has each request's lines."""
 
     def __init__(self) -> None:
         self.answers: list[Answering] = []
@@ -46,7 +46,7 @@ def mock() -> Iterator[Mock]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_POST(self) -> None:  # noqa: N802
+        def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             lines = gzip.decompress(body).split(b"\n")
             made.posts.append(lines)
