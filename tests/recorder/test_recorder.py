@@ -243,6 +243,25 @@ def test_a_fork_before_or_after_the_first_record_is_safe(
     assert not list(tmp_path.iterdir())
 
 
+SPAWNING = """
+import multiprocessing, sys
+from genmeter.recorder import Recorder
+recorder = Recorder(sys.argv[1], "token", flush_s=60)
+def work(name):
+    recorder.record(bot="kling", config="a", endpoint="b", code=1, msec=1, jobid=name)
+process = multiprocessing.get_context("fork").Process(target=work, args=("theirs",))
+process.start()
+process.join()
+assert process.exitcode == 0
+work("ours")
+"""
+
+
+def test_a_process_of_multiprocessing_sends_what_waits_in_memory(server: Mock) -> None:
+    subprocess.run([sys.executable, "-c", SPAWNING, server.url], timeout=60, check=True)
+    assert [record["jobid"] for record in server.records] == ["theirs", "ours"]
+
+
 def test_threads_record_at_once(server: Mock, tmp_path: Path) -> None:
     recorder = Recorder(server.url, "token", tmp_path, flush_s=0.01)
 

@@ -273,6 +273,28 @@ def test_more_files_than_may_be_open_are_read_once(
     assert reading.drain() == ["more"]
 
 
+def test_files_take_turns(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genmeter.recorder.tail.LOOK_S", 0)
+    for number in range(3):
+        (reading.folder / f"{number}.log").write_text(text(number, number, number))
+    order = []
+    while batch := reading.tail.read(1):
+        order.append(json.loads(batch.lines[0])["config"])
+        reading.tail.acknowledge(batch)
+    assert order == ["0", "1", "2"] * 3
+
+
+def test_a_file_written_anew_with_the_same_size_is_read(
+    reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genmeter.recorder.tail._MAX_OPEN", 0)
+    file = reading.folder / "a.log"
+    file.write_text(text(1))
+    assert reading.drain() == ["1"]
+    file.write_text(text(2))
+    assert reading.drain() == ["2"]
+
+
 def test_a_file_is_forgotten_only_when_it_has_been_gone_for_long(reading: Reading) -> None:
     kept, gone = reading.folder / "kept.log", reading.folder / "gone.log"
     kept.write_text(text(1))

@@ -3,6 +3,8 @@
 import atexit
 import itertools
 import logging
+import multiprocessing
+import multiprocessing.util
 import os
 import secrets
 import threading
@@ -194,6 +196,9 @@ class Recorder:
                 }
                 store = Spool(self._folder, **bounds) if self._folder else Memory(**bounds)
                 dead_letters = DeadLetters(self._folder, clock.now_ms)
+                if multiprocessing.parent_process() is not None:
+                    # Processes of multiprocessing leave without atexit.
+                    multiprocessing.util.Finalize(None, self._close_at_exit, exitpriority=0)
                 self._life = _Life(
                     self._url, self._token, store, dead_letters, self._fsync_s, self._flush_s
                 )
@@ -262,6 +267,7 @@ class _Life:
         self.acknowledged = 0
         self._fsync_s = fsync_s
         self._flush_s = flush_s
+        self._said = ""
         self._closing = threading.Event()
         self._stopped = threading.Event()
         self._sent = threading.Event()
@@ -310,8 +316,10 @@ class _Life:
                         self.store.acknowledge(batch)
                 except StoppedError:
                     pass
-                except Exception:
-                    log.exception("records wait")
+                except Exception as error:
+                    if str(error) != self._said:  # it may last
+                        log.exception("records wait")
+                    self._said = str(error)
                 if closing:
                     break
                 self._full.wait(self._flush_s)

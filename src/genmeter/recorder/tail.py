@@ -9,9 +9,11 @@ sends the same record (R6).
 import contextlib
 import fcntl
 import hashlib
+import itertools
 import os
 import re
 import stat
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Self
@@ -26,6 +28,9 @@ from genmeter.recorder.spool import replace
 
 ENDINGS: Final = (".ndjson", ".jsonl", ".log")
 """What names of files end in that are read in a folder; those that rotation renamed, too."""
+
+LOOK_S: Final = 1.0
+"""How often new files are looked for while others have lines to send, in seconds."""
 
 _ROTATED: Final = re.compile(r"[.-][0-9][0-9T:._-]*")
 """What rotation adds to a name: ``.1``, ``-20260213``. A compressed file ends otherwise."""
@@ -67,11 +72,12 @@ class _Ended(msgspec.Struct, frozen=True):
     """A file whose whole lines are all acknowledged."""
 
     size: int
+    mtime_ns: int
     offset: int
     identity: str
 
 
-_UNREAD: Final = _Ended(0, 0, "")
+_UNREAD: Final = _Ended(0, 0, 0, "")
 
 
 class Tail:
@@ -88,6 +94,7 @@ class Tail:
         self._open: dict[tuple[int, int], _Open] = {}
         self._ended: dict[tuple[int, int], _Ended] = {}
         self._tidied_ms = 0
+        self._looked_s = 0.0
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         self._lock = os.open(folder / "lock", flags, 0o600)
@@ -112,8 +119,14 @@ class Tail:
 
     def read(self, most: int) -> Batch | None:
         """Up to ``most`` lines of one file, complete; None where there is nothing to send."""
-        for file in [*self._open.values(), *self._new()]:
+        known = list(self._open.values())
+        # New files come first now and then, and files take turns: none waits for another's end.
+        due = time.monotonic() - self._looked_s > LOOK_S
+        for file in (
+            itertools.chain(self._new(), known) if due else itertools.chain(known, self._new())
+        ):
             if batch := self._batch(file, most):
+                self._open[file.key] = self._open.pop(file.key)
                 return batch
         if self._now_ms() - self._tidied_ms > DAY_MS:
             self._tidy()
@@ -147,7 +160,7 @@ class Tail:
             block = block[: mark.until - mark.offset]
         lines, size = taken(block, most)
         if not size:
-            self._ended[file.key] = _Ended(status.st_size, mark.offset, file.identity)
+            self._ended[file.key] = _Ended(*_version(status), mark.offset, file.identity)
             gone = not status.st_nlink
             if gone:
                 self._marks.pop(file.identity, None)  # its inode may be given to another file
@@ -181,9 +194,11 @@ class Tail:
 
     def _new(self) -> Iterator[_Open]:
         """Files that are there and not open, unless nothing was added since they were read."""
+        self._looked_s = time.monotonic()
         for path, status in self._found().items():
             key = _key(status)
-            if key in self._open or self._ended.get(key, _UNREAD).size == status.st_size:
+            ended = self._ended.get(key, _UNREAD)
+            if key in self._open or (ended.size, ended.mtime_ns) == _version(status):
                 continue
             with contextlib.suppress(FileNotFoundError):
                 if file := self._opened(path):
@@ -248,6 +263,11 @@ def _belongs(each: Path, path: Path, *, in_folder: bool) -> bool:
 
 def _key(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
+
+
+def _version(status: os.stat_result) -> tuple[int, int]:
+    """What changes when a file is written."""
+    return status.st_size, status.st_mtime_ns
 
 
 def _identity(fd: int) -> str | None:
