@@ -6,6 +6,7 @@
     recorder.record(bot="kling", config="a@example.com", endpoint="post-videos", code=201, msec=812)
 """
 
+from genmeter.recorder.middleware import RecorderMiddleware, WsgiRecorderMiddleware
 from genmeter.recorder.recorder import Job, Recorder, Stats
 
-__all__ = ["Job", "Recorder", "Stats"]
+__all__ = ["Job", "Recorder", "RecorderMiddleware", "Stats", "WsgiRecorderMiddleware"]
