@@ -189,6 +189,25 @@ def test_a_process_ends_in_time_while_the_server_hangs(server: Mock, tmp_path: P
     assert [record["jobid"] for record in server.records] == ["kept", "next"]
 
 
+@pytest.mark.parametrize("spooled", [True, False])
+def test_close_retries_while_it_has_time(server: Mock, tmp_path: Path, spooled: bool) -> None:
+    server.answers = [lambda _: answer(503, {"error": "no"}, Retry_After="0") for _ in range(2)]
+    recorder = Recorder(server.url, "token", tmp_path if spooled else None, flush_s=60)
+    recorder.record(**JOB)
+    recorder.close(60)
+    assert recorder.stats().acknowledged == 1
+
+
+def test_an_exit_with_a_spool_does_not_wait_for_a_server_that_is_away(tmp_path: Path) -> None:
+    code = (
+        "import sys; from genmeter.recorder import Recorder\n"
+        "r = Recorder('http://127.0.0.1:1', 'token', sys.argv[1], exit_s=600)\n"
+        f"r.record(**{JOB})\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], timeout=60, check=True)
+    assert len(list(tmp_path.glob("*.ndjson"))) == 1
+
+
 def test_without_a_spool_an_exit_sends_what_waits(server: Mock) -> None:
     code = (
         "import sys; from genmeter.recorder import Recorder\n"

@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 ADOPT_S: Final = 5.0
 """How often files of dead processes are looked for, in seconds."""
 
+CLOSING_WAIT_S: Final = 0.5
+"""Longest pause between attempts while a recorder is being closed, in seconds."""
+
 BATCH_RECORDS: Final = 5000
 """Most records in a request; it has at most 1 MiB before compression as well."""
 
@@ -161,12 +164,7 @@ class Recorder:
 
         Further records are dropped and counted.
         """
-        with self._lock:
-            self._closed = True
-            life = self._life
-        if life is not None:
-            life.close(timeout)
-        atexit.unregister(self._close_at_exit)
+        self._close(timeout, patient=True)
 
     def __enter__(self) -> Self:
         return self
@@ -211,8 +209,17 @@ class Recorder:
             self._dropped[reason] = before + 1
         return before
 
+    def _close(self, timeout: float, *, patient: bool) -> None:
+        with self._lock:
+            self._closed = True
+            life = self._life
+        if life is not None:
+            life.close(timeout, patient=patient)
+        atexit.unregister(self._close_at_exit)
+
     def _close_at_exit(self) -> None:
-        self.close(self._exit_s)
+        # The next process sends what is in the spool, so no exit waits for a server that is away.
+        self._close(self._exit_s, patient=self._folder is None)
 
     def _forked(self) -> None:
         """In the child: leave the parent's file and threads alone, and begin anew when needed."""
@@ -268,6 +275,7 @@ class _Life:
         self._fsync_s = fsync_s
         self._flush_s = flush_s
         self._said = ""
+        self._patient = True
         self._closing = threading.Event()
         self._stopped = threading.Event()
         self._sent = threading.Event()
@@ -284,8 +292,12 @@ class _Life:
             if self._unsent == BATCH_RECORDS:
                 self._full.set()
 
-    def close(self, timeout: float) -> None:
-        """Send what waits and end the threads, or leave that to them after ``timeout`` seconds."""
+    def close(self, timeout: float, *, patient: bool) -> None:
+        """Send what waits and end the threads, or leave that to them after ``timeout`` seconds.
+
+        Retry where the server does not take it, if ``patient``.
+        """
+        self._patient = patient
         self._closing.set()
         self._full.set()
         self._sent.wait(timeout)
@@ -296,8 +308,7 @@ class _Life:
     def _wait(self, seconds: float) -> bool:
         """Pause between attempts; True where there is to be no other."""
         if self._closing.is_set():
-            # The spool keeps what is there; memory does not, so it goes on trying.
-            return self.store.durable or self._stopped.wait(min(seconds, 0.5))
+            return not self._patient or self._stopped.wait(min(seconds, CLOSING_WAIT_S))
         self._closing.wait(seconds)
         return self._stopped.is_set()
 
