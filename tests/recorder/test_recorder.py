@@ -235,6 +235,7 @@ for number in range(3):
         record(f"child{number}")
         if how == "close":
             recorder.close(20)
+            assert not recorder.stats().waiting
         os._exit(0)
     children.append(child)
 record("parent")
@@ -260,6 +261,23 @@ def test_a_fork_before_or_after_the_first_record_is_safe(
     counts = Counter(record["jobid"] for record in server.records)
     assert set(counts) == expected
     assert not list(tmp_path.iterdir())
+
+
+IMPORTING = """
+import sys
+from genmeter.recorder import Recorder
+before = set(sys.modules)
+recorder = Recorder(sys.argv[1], "token")
+recorder.record(bot="kling", config="a", endpoint="b", code=1, msec=1)
+recorder.close(60)
+print(*sorted(set(sys.modules) - before))
+"""
+
+
+def test_threads_import_nothing_that_a_fork_could_leave_half_done(server: Mock) -> None:
+    command = [sys.executable, "-c", IMPORTING, server.url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, len(server.records)) == ("\n", 1)
 
 
 SPAWNING = """

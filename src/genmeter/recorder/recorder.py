@@ -313,34 +313,38 @@ class _Life:
         return self._stopped.is_set()
 
     def _send(self) -> None:
-        adopt_at = time.monotonic()
-        with self.sender:
-            while True:
-                closing = self._closing.is_set()
-                try:
-                    if time.monotonic() >= adopt_at:
-                        self.store.adopt()
-                        adopt_at = time.monotonic() + ADOPT_S
-                    self._unsent = 0
-                    while not self._stopped.is_set() and (batch := self.store.read(BATCH_RECORDS)):
-                        self.acknowledged += self.sender.deliver(batch.lines)
-                        self.store.acknowledge(batch)
-                except StoppedError:
-                    pass
-                except Exception as error:
-                    if str(error) != self._said:  # it may last
-                        log.exception("records wait")
-                    self._said = str(error)
-                if closing:
-                    break
-                self._full.wait(self._flush_s)
-                self._full.clear()
         try:
+            with self.sender:
+                self._send_until_closed()
             self.store.tend()
             self.store.release()
-        except OSError:
-            log.exception("the spool was not closed")
-        self._sent.set()
+        except Exception:
+            log.exception("records are not sent any more; what is in the spool stays there")
+        finally:
+            self._sent.set()
+
+    def _send_until_closed(self) -> None:
+        adopt_at = time.monotonic()
+        while True:
+            closing = self._closing.is_set()
+            try:
+                if time.monotonic() >= adopt_at:
+                    self.store.adopt()
+                    adopt_at = time.monotonic() + ADOPT_S
+                self._unsent = 0
+                while not self._stopped.is_set() and (batch := self.store.read(BATCH_RECORDS)):
+                    self.acknowledged += self.sender.deliver(batch.lines)
+                    self.store.acknowledge(batch)
+            except StoppedError:
+                pass
+            except Exception as error:
+                if str(error) != self._said:  # it may last
+                    log.exception("records wait")
+                self._said = str(error)
+            if closing:
+                break
+            self._full.wait(self._flush_s)
+            self._full.clear()
 
     def _tend(self) -> None:
         while not self._closing.wait(self._fsync_s):

@@ -4,21 +4,34 @@ Posting a record again is safe, because each has a timestamp and a job id (R6). 
 that may pass is retried, for as long as it takes.
 """
 
+import encodings.idna  # noqa: F401  # see below
 import gzip
 import logging
 import math
+import os
 import random
+import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final, Self
 
+import httpcore2  # noqa: F401  # see below
 import httpx2
 import msgspec
 
 from genmeter import __version__, clock
 from genmeter.config import urls
 from genmeter.recorder.dead_letters import DeadLetters
+
+# A process may fork while another thread imports a module or initializes OpenSSL. Its child would
+# have half a module, or wait for a lock of OpenSSL, for good. So what sending needs is imported
+# here (httpx2 imports its other half late, sockets a codec), and a fork waits while a client is
+# made.
+_making = threading.Lock()
+os.register_at_fork(
+    before=_making.acquire, after_in_parent=_making.release, after_in_child=_making.release
+)
 
 log = logging.getLogger(__name__)
 
@@ -101,15 +114,16 @@ class Sender:
 
     def __enter__(self) -> Self:
         # Not before: this takes 20 ms, and the thread that makes a sender may be serving requests.
-        self._http = httpx2.Client(
-            headers={
-                "Authorization": f"Bearer {self._token}",
-                "User-Agent": f"genmeter/{__version__}",
-                "Content-Type": "application/x-ndjson",
-                "Content-Encoding": "gzip",
-            },
-            timeout=self._timeout,
-        )
+        with _making:
+            self._http = httpx2.Client(
+                headers={
+                    "Authorization": f"Bearer {self._token}",
+                    "User-Agent": f"genmeter/{__version__}",
+                    "Content-Type": "application/x-ndjson",
+                    "Content-Encoding": "gzip",
+                },
+                timeout=self._timeout,
+            )
         return self
 
     def __exit__(self, *_: object) -> None:
