@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -237,6 +237,28 @@ def test_merges_inserts_and_dropped_months_are_no_damage(tmp_path: Path) -> None
         service.store.insert(rows(FIRST, 3), NOW)
     with opened(data) as service:
         assert service.store.count() == 43
+
+
+def test_a_look_between_an_insert_and_its_note_takes_nothing_for_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+    with opened(data) as service:
+        service.accounts.create("acme", ["read"], now_ms=NOW)
+        looking = service.store._integrity
+        assert looking is not None
+        note = looking.inserted
+
+        def inserted(months: Collection[int]) -> None:
+            looking.look(NOW)
+            note(months)
+
+        monkeypatch.setattr(looking, "inserted", inserted)
+        for n in range(3):
+            service.store.insert(rows(FIRST, 3, f"m{n}") + rows(NOW - DAY_MS, 2, f"m{n}"), NOW)
+        assert len(Manifest.opened(data / MANIFEST).parts) == 6
+    with opened(data) as service:
+        assert service.store.count() == 15
 
 
 def test_an_older_store_is_taken_as_it_is_unless_the_engine_set_something_aside(

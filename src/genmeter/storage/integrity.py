@@ -206,7 +206,6 @@ class Integrity:
             for name in self._engine.damaged & set(there):
                 self._manifest.damaged.add(name)
             self._manifest.rewritten(parts, clock_ms)
-            self._last = max([self._last, *(part.place[2] for part in parts)])
 
     def _there(self) -> dict[str, int]:
         """The parts that the engine answers from, with their rows."""
