@@ -11,6 +11,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 from bench.plan import DAY_ROWS
+from genmeter.auth.accounts import Accounts
 from genmeter.clock import now_ms
 from genmeter.model.bots import ELEVEN
 from genmeter.query.stats import StatsQuery
@@ -61,7 +62,8 @@ class Holdings:
 
 
 def open_engine(folder: Path) -> Embedded:
-    """The engine as the service opens it."""
+    """The engine as the service opens it, with accounts beside it: no server starts without."""
+    Accounts.in_folder(folder.parent, anew=True).close()
     return Embedded(folder, memory_mb=MEMORY_MB, threads=THREADS)
 
 

@@ -104,7 +104,7 @@ class _Genmeter:
         self._store = Store(self._engine, retention_days=RETENTION_DAYS)
 
     def take(self, rows: Sequence[Row]) -> None:
-        self._store.insert(rows, time.time_ns() // 1000)
+        self._store.insert(rows, now_ms())
 
     def finish(self) -> None:
         """Close it when nothing is left to merge, so that no measurement meets a merge."""

@@ -38,6 +38,10 @@ def test_without_a_note_the_clock_is_all_there_is() -> None:
     assert Clocks()(None)() == NOW
 
 
+def test_a_note_that_no_calendar_has_keeps_nothing_from_starting() -> None:
+    assert Clocks()(NOW * 1000)() == NOW
+
+
 def test_nothing_is_settled_in_the_first_hour() -> None:
     clocks = Clocks()
     clock = clocks(None)

@@ -38,7 +38,7 @@ class TrustedClock:
         self._from_ms = now if noted_ms is None else min(noted_ms, now)
         self._offset_ms = now
         if noted_ms is not None and noted_ms > now + _JUMP_MS:
-            log.warning("the clock is behind the last note", extra={"noted": iso(noted_ms)})
+            log.warning("the clock is behind the last note", extra={"noted_ms": noted_ms})
         if self._from_ms < now - 24 * HOUR_MS:
             log.warning(
                 "the clock is more than a day after the last note; records are dropped as late as "
