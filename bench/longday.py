@@ -1,7 +1,6 @@
 """The longest answer: a day of a million records, streamed, and the memory that takes."""
 
 import tempfile
-import time
 from itertools import islice
 from pathlib import Path
 
@@ -68,7 +67,7 @@ def _fill(folder: Path, records: int, end_ms: int, seed: int) -> None:
     done = 0
     for body in batches(islice(one_bot, records), BATCH):
         rows = decode(body, _ACCOUNT, end_ms)
-        store.insert(rows, time.time_ns() // 1000)
+        store.insert(rows, now_ms())
         done += len(rows)
     if done != records:
         raise RuntimeError(f"{done} records came of {records}")
